@@ -122,37 +122,44 @@ type Limits struct {
 	QuotaMessages int64 `json:"quota_messages,omitempty"`
 }
 
+// Organisation is a tenant: a space of its own, with its domains and people.
+type Organisation struct {
+	Name       string    `json:"name"`
+	Postmaster AccountID `json:"postmaster,omitzero"` // gets postmaster@ of each domain that has none (RFC 5321, 4.5.1); the first account made
+	Created    time.Time `json:"created"`
+}
+
 // Domain is a domain of ours.
 type Domain struct {
-	Name      string    `json:"name"`                // U-labels, lower case
-	Org       string    `json:"org"`                 // whose it is
-	AliasOf   string    `json:"alias_of,omitempty"`  // the domain whose addresses hold here too
-	CatchAll  string    `json:"catch_all,omitempty"` // address that gets what nobody else does
-	Separator string    `json:"separator"`           // between address and detail; "" turns sub-addresses off
-	Created   time.Time `json:"created"`
+	Name      string          // U-labels, lower case
+	Org       string          // whose it is
+	AliasOf   string          // the domain whose addresses hold here too
+	CatchAll  address.Address // gets what nobody else does; null: such mail is refused
+	Separator string          // between user and detail (RFC 5233); "" turns sub-addresses off
+	Created   time.Time
 }
 
-// Account is a person (or thing) with a mailbox. Login is the first of its addresses.
+// Account is a person (or thing) with a mailbox.
 type Account struct {
-	ID        AccountID         `json:"id"`
-	Org       string            `json:"org"`
-	Login     address.Address   `json:"login"`
-	Addresses []address.Address `json:"addresses"` // the login included
-	Name      string            `json:"name,omitempty"`
-	Enabled   bool              `json:"enabled"`
-	Limits
-	Created time.Time `json:"created"`
+	ID        AccountID
+	Org       string
+	Login     address.Address
+	Addresses []address.Address // the login is the first
+	Name      string
+	Disabled  bool
+	Limits    Limits
+	Created   time.Time
 }
 
-// Group is an alias or a group: an address that stands for others.
-type Grouping struct {
-	Kind    Kind              `json:"kind"` // Alias or Group
-	Address address.Address   `json:"address"`
-	Org     string            `json:"org"`
-	Name    string            `json:"name,omitempty"`
-	Members []address.Address `json:"members"`
-	Owner   address.Address   `json:"owner,omitzero"`
-	Created time.Time         `json:"created"`
+// Expander is an alias or a group: an address that stands for others.
+type Expander struct {
+	Kind    Kind // Alias or Group
+	Address address.Address
+	Org     string
+	Name    string
+	Members []address.Address
+	Owner   address.Address // of a group: where failures go; null: to the sender
+	Created time.Time
 }
 
 // AppPassword is one password for one program; what it is made of is shown only once.
@@ -172,6 +179,8 @@ const (
 	AddressesMax = 100    // addresses of one account
 	AppsMax      = 50     // app passwords of one account
 	NameMax      = 200    // octets in a name to show
+	OrgNameMax   = 32     // octets in the name of an organisation
+	ListMax      = 10_000 // records in one answer of a list
 	PasswordMax  = 1024   // octets in a password; more is a wrong one
 	FailureDelay = 2 * time.Second
 )
