@@ -12,6 +12,7 @@ var (
 	ErrLimit    = errors.New("kv: counter over its limit")
 	ErrTooLarge = errors.New("kv: over a limit of size")
 	ErrFull     = errors.New("kv: the disk is nearly full") // deletes of keys are still taken
+	ErrInvalid  = errors.New("kv: malformed batch")
 	ErrClosed   = errors.New("kv: engine is closed")
 )
 

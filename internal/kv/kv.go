@@ -44,8 +44,10 @@ type Engine interface {
 	// most one batch a space. Results are in the order of the batches. Commits to one
 	// space are ordered as their versions are; what is ready from all callers is gathered
 	// into one sync. The error is a *ConflictError, a *LimitError, ErrTooLarge, ErrFull,
-	// ErrClosed or ctx's, and then nothing was written. Any other error means that the
-	// outcome is not known: send the same batches again with the same Once.
+	// ErrInvalid, ErrClosed or ctx's, and then nothing was written. Any other error means
+	// that the outcome is not known: send the same batches again with the same Once. When
+	// the Once of any batch has been seen, none of the commit is written again and every
+	// Result is Already, with what the first commit gave its space.
 	Commit(ctx context.Context, b ...Batch) ([]Result, error)
 
 	// Versions returns the durable version of each space, 0 for one never written.
@@ -57,7 +59,8 @@ type Engine interface {
 	// closed when ctx is done.
 	Watch(ctx context.Context, s Space) (<-chan Version, error)
 
-	// Spaces lists the spaces whose names start with prefix, in order.
+	// Spaces lists the spaces that hold anything durable or were ever moved and whose names
+	// start with prefix, in order.
 	Spaces(ctx context.Context, prefix Space) iter.Seq2[Space, error]
 
 	// Checkpoint writes a consistent copy of everything durable into dir, which must not
@@ -71,7 +74,8 @@ type Engine interface {
 // Snapshot is a picture of one space at one version. It is safe for concurrent use.
 type Snapshot interface {
 	Version() Version
-	// Get returns a copy of the value, or ErrNotFound.
+	// Get returns a copy of the value, or ErrNotFound. On a closed snapshot or engine every
+	// method answers ErrClosed.
 	Get(key []byte) ([]byte, error)
 	// Scan yields the entries of r in key order. Key and Value are valid until the next
 	// step of the loop only.
@@ -155,7 +159,7 @@ type Add struct {
 // Take draws N numbers, first+0 … first+N-1, from a sequence. The first number of a new
 // sequence is 1. AtLeast above 0 makes the first number at least that (imports that keep
 // foreign UIDs). N of 0 draws none and only raises the sequence, so that the next number
-// is at least AtLeast.
+// is at least AtLeast; its Result is the number that comes next.
 type Take struct {
 	Key     []byte
 	N       uint32
