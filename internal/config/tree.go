@@ -1,0 +1,206 @@
+package config
+
+import "net/netip"
+
+// Config is everything that boots a node. What changes while it runs (domains, accounts,
+// aliases) is in the directory, not here.
+type Config struct {
+	// Name of this host as other servers see it: in greetings, Received fields and
+	// Message-IDs. It should have an address record, and a reverse one that leads back.
+	// Empty: what the system says.
+	Hostname string `toml:"hostname"`
+
+	// Directory that holds everything: keys, bodies, certificates, the administration
+	// socket. One process at a time uses it.
+	DataDirectory string `toml:"data_directory"`
+
+	// User to serve as when started by root. Root only binds the ports.
+	User string `toml:"user"`
+
+	// Where to listen, each a list of "host:port" or ":port"; an empty list turns a door
+	// off. LMTP also takes "unix:/path".
+	Listen Listen `toml:"listen"`
+
+	// Certificates and versions of TLS.
+	TLS TLS `toml:"tls"`
+
+	// How names are looked up.
+	DNS DNS `toml:"dns"`
+
+	// Who is trusted with what.
+	Trust Trust `toml:"trust"`
+
+	// How users prove who they are.
+	Login Login `toml:"login"`
+
+	// Next hops that are not found by MX records, the first that matches wins:
+	// [[route]] tables.
+	Routes []Route `toml:"route"`
+
+	// How mail waits for other servers.
+	Queue Queue `toml:"queue"`
+
+	// What one message, session or user may use.
+	Limits Limits `toml:"limits"`
+
+	// What is written to standard error.
+	Log Log `toml:"log"`
+}
+
+// Listen has the doors.
+type Listen struct {
+	// SMTP for other servers (RFC 5321), port 25.
+	SMTP []string `toml:"smtp"`
+	// Submission for mail programs, TLS by STARTTLS (RFC 6409), port 587.
+	Submission []string `toml:"submission"`
+	// Submission over TLS from the first octet (RFC 8314), port 465.
+	Submissions []string `toml:"submissions"`
+	// LMTP (RFC 2033) for an MTA in front of this one. Who can connect can deliver, so
+	// only to loopback or a Unix socket.
+	LMTP []string `toml:"lmtp"`
+	// IMAP, TLS by STARTTLS (RFC 9051), port 143.
+	IMAP []string `toml:"imap"`
+	// IMAP over TLS from the first octet, port 993.
+	IMAPS []string `toml:"imaps"`
+	// POP3, TLS by STLS (RFC 1939), port 110.
+	POP3 []string `toml:"pop3"`
+	// POP3 over TLS from the first octet, port 995.
+	POP3S []string `toml:"pop3s"`
+	// Metrics for Prometheus over HTTP, /metrics. Off unless set; it has no log-in.
+	Metrics []string `toml:"metrics"`
+}
+
+// TLS has the certificates.
+type TLS struct {
+	// Pairs of PEM files, read again when they change: [[tls.certificate]] tables. The
+	// one whose names match what the client asks for is used, else the first. Without any,
+	// a self-signed certificate is made and kept in the data directory.
+	Certificates []Certificate `toml:"certificate"`
+	// Least version of TLS for mail programs, "1.2" or "1.3". Port 25 always takes 1.2.
+	MinVersion string `toml:"min_version"`
+}
+
+// Certificate is one pair of files.
+type Certificate struct {
+	// Certificate and intermediates, PEM.
+	Certificate string `toml:"certificate"`
+	// Private key, PEM.
+	Key string `toml:"key"`
+}
+
+// DNS has the resolvers.
+type DNS struct {
+	// Resolvers as "address" or "address:port". Empty: those of /etc/resolv.conf.
+	Servers []string `toml:"servers"`
+	// How long one question may take, all tries together.
+	Timeout Duration `toml:"timeout"`
+	// Whether to believe the resolvers' AD bit (DNSSEC): true only where nobody sits
+	// between them and this host.
+	TrustAD bool `toml:"trust_ad"`
+}
+
+// Trust has networks.
+type Trust struct {
+	// Networks whose hosts may relay through port 25 without log-in.
+	Relay []netip.Prefix `toml:"relay"`
+	// Networks of load balancers that begin each connection with the PROXY protocol.
+	Proxy []netip.Prefix `toml:"proxy"`
+	// Networks of filters in front that may use XCLIENT.
+	XCLIENT []netip.Prefix `toml:"xclient"`
+}
+
+// Login has the rules of log-ins.
+type Login struct {
+	// Keep a SCRAM-SHA-256 verifier of human passwords too, from the next time they are
+	// set, so that mail programs can log in without sending them. If the store is stolen
+	// such a verifier is quicker to guess at than argon2id. App passwords always have one.
+	ScramForPasswords bool `toml:"scram_for_passwords"`
+	// How long the answer to a failed log-in takes.
+	FailureDelay Duration `toml:"failure_delay"`
+	// Allow log-ins without TLS from addresses outside loopback.
+	WithoutTLS bool `toml:"without_tls"`
+}
+
+// Route sends mail for some domains to a host of one's own choice.
+type Route struct {
+	// Domain, "*.domain" for all below it, or "*" for everything that is not local.
+	Domain string `toml:"domain"`
+	// Host name or address to send to.
+	Host string `toml:"host"`
+	// Port, 0: 25, with LMTP 24.
+	Port uint16 `toml:"port"`
+	// "smtp" or "lmtp".
+	Transport string `toml:"transport"`
+	// Look the host's MX records up instead of going to it directly.
+	MX bool `toml:"mx"`
+	// Use TLS from the first octet (port 465), not by STARTTLS.
+	ImplicitTLS bool `toml:"implicit_tls"`
+	// Refuse to send without TLS and a certificate of that host.
+	RequireTLS bool `toml:"require_tls"`
+	// User name to log in with, empty: no log-in.
+	Username string `toml:"username"`
+	// Password to log in with.
+	Password Secret `toml:"password"`
+	// File that has the password instead, on one line.
+	PasswordFile string `toml:"password_file"`
+}
+
+// Queue has the times of retries.
+type Queue struct {
+	// Wait after the first failed try; it doubles with each further one, with jitter.
+	RetryMin Duration `toml:"retry_min"`
+	// The longest wait.
+	RetryMax Duration `toml:"retry_max"`
+	// Mail this old is given up and bounced (RFC 5321, 4.5.4.1: four to five days).
+	Expire Duration `toml:"expire"`
+	// Tell the sender that mail is still waiting after this time, 0: never.
+	WarnAfter Duration `toml:"warn_after"`
+	// Connections to one destination at a time.
+	DestinationConnections int `toml:"destination_connections"`
+	// Connections to all destinations at a time.
+	Connections int `toml:"connections"`
+	// Whether to bind to IPv4 only; for hosts whose IPv6 address has a bad name.
+	IPv4Only bool `toml:"ipv4_only"`
+}
+
+// Limits are those of one message, session, user.
+type Limits struct {
+	// Octets in a message (SIZE, RFC 1870).
+	Message Size `toml:"message"`
+	// Recipients of a message; RFC 5321, 4.5.3.1.8 asks for 100 at least.
+	Recipients int `toml:"recipients"`
+	// Messages in one SMTP session.
+	SessionMessages int `toml:"session_messages"`
+	// Octets in one SMTP session.
+	SessionBytes Size `toml:"session_bytes"`
+	// Octets in a message's header; over it the message is refused.
+	Header Size `toml:"header"`
+	// Received fields, above which mail is looping (RFC 5321, 6.3).
+	Hops int `toml:"hops"`
+	// Connections of all clients together.
+	Connections int `toml:"connections"`
+	// Connections of one address that has not logged in.
+	AddressConnections int `toml:"address_connections"`
+	// Connections of one user.
+	UserConnections int `toml:"user_connections"`
+	// Wrong commands after which a session is closed.
+	BadCommands int `toml:"bad_commands"`
+	// Silence after which an SMTP session is closed (RFC 5321, 4.5.3.2: 5 minutes).
+	SMTPTimeout Duration `toml:"smtp_timeout"`
+	// Time that a mail program has for its log-in.
+	LoginTimeout Duration `toml:"login_timeout"`
+	// Silence after which an IMAP session is closed (RFC 9051, 5.4: 30 minutes).
+	IdleTimeout Duration `toml:"idle_timeout"`
+	// Octets of mail of an account that sets nothing else, 0: no limit.
+	Quota Size `toml:"quota"`
+	// Free space on the disk below which mail is no longer taken.
+	DiskReserve Size `toml:"disk_reserve"`
+}
+
+// Log has the rules of the log.
+type Log struct {
+	// "debug", "info", "warn" or "error".
+	Level string `toml:"level"`
+	// "text" or "json".
+	Format string `toml:"format"`
+}
