@@ -9,6 +9,7 @@ package mailflow
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -81,7 +82,14 @@ type Status struct {
 	RemoteMTA string     // name of the server that answered, empty: we did
 	LocalMTA  bool       // the reply is of our own making
 	At        time.Time
+
+	RemoteAddr netip.AddrPort // of that server, where one was reached
+	TLS        string         // version and cipher of the connection, empty without TLS
+	PassedOn   bool           // with Relayed: that server knows DSN and reports from here on (RFC 3461, 5.2.1)
 }
+
+// ErrNoMail is returned for a mail of which nothing is left in the queue.
+var ErrNoMail = errors.New("mailflow: no such mail in the queue")
 
 // Submitter is the one door in.
 type Submitter interface {
