@@ -22,7 +22,7 @@ type Limits struct {
 	HeaderOctets int // of one header block; over it in the top header: ErrHeaderTooLarge
 	HeaderFields int // of one header block; the same
 	Depth        int // nesting of parts; deeper multiparts are opaque leaves
-	Parts        int // of a message; further ones run into the last
+	Parts        int // of a message; what comes after is epilogue
 	Params       int // of one field; further ones are dropped
 	Summary      int // octets of text kept in Message and its Parts; what is over is dropped
 }
