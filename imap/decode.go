@@ -137,13 +137,13 @@ func (d *Decoder) Tag() string {
 // AString reads an atom-like word or a string.
 func (d *Decoder) AString() string {
 	if c := d.peek(); c == '"' || c == '{' {
-		return d.String()
+		return d.ReadString()
 	}
 	return string(d.word(isAStringChar, "a string"))
 }
 
-// String reads a quoted string or a literal.
-func (d *Decoder) String() string {
+// ReadString reads a quoted string or a literal.
+func (d *Decoder) ReadString() string {
 	switch d.peek() {
 	case '"':
 		return d.quoted()
@@ -157,7 +157,7 @@ func (d *Decoder) String() string {
 // NString reads a string or NIL; false for NIL.
 func (d *Decoder) NString() (string, bool) {
 	if c := d.peek(); c == '"' || c == '{' {
-		return d.String(), true
+		return d.ReadString(), true
 	}
 	if d.SkipWord("NIL") {
 		return "", false
@@ -321,7 +321,7 @@ func (d *Decoder) ListMailbox() string {
 	at := d.pos
 	var wire string
 	if c := d.peek(); c == '"' || c == '{' {
-		wire = d.String()
+		wire = d.ReadString()
 	} else {
 		wire = string(d.word(func(c byte) bool { return isAStringChar(c) || c == '*' || c == '%' }, "a pattern"))
 	}
@@ -504,4 +504,15 @@ func (d *Decoder) zone() *time.Location {
 		d.Fail("no such time zone")
 	}
 	return time.FixedZone("", sign*(hours*3600+minutes*60))
+}
+
+// Continue goes on in b, which begins with what was read so far and has more behind it.
+func (d *Decoder) Continue(b []byte) { d.b = b }
+
+// Word reads letters, digits and the octets of extra, at least one; what names it for an
+// error.
+func (d *Decoder) Word(extra, what string) string {
+	return string(d.word(func(c byte) bool {
+		return c >= '0' && c <= '9' || upper(c) >= 'A' && upper(c) <= 'Z' || strings.IndexByte(extra, c) >= 0
+	}, what))
 }

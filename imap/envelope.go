@@ -172,7 +172,7 @@ func appendExtension(dst []byte, p *message.Part) []byte {
 }
 
 // appendParams appends parameters. A value that is not ASCII goes in the form of RFC 2231,
-// "name*" "utf-8''%C3%A4": clients of IMAP4rev1 know it from servers that pass parameters on
+// "name*" "utf-8”%C3%A4": clients of IMAP4rev1 know it from servers that pass parameters on
 // as they stood. RFC 9051, 7.5.2, would rather have UTF-8 under the name with "*", which
 // would need a form of its own in storage.
 func appendParams(dst []byte, params message.Params) []byte {

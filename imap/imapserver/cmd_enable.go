@@ -1,0 +1,66 @@
+package imapserver
+
+import "postroad/imap"
+
+// cmdEnable is ENABLE (RFC 9051, 6.3.1). What is not known is passed over.
+func (c *Conn) cmdEnable(cmd *command) error {
+	var asked []string
+	for !cmd.Done() {
+		cmd.SP()
+		asked = append(asked, cmd.Keyword())
+	}
+	if err := cmd.args(); err != nil {
+		return err
+	}
+	if len(asked) == 0 {
+		return imap.Bad("Syntax error: expected a capability")
+	}
+	c.text("* ENABLED")
+	for _, word := range asked {
+		if c.enable(word) {
+			c.text(" ", word)
+		}
+	}
+	c.text("\r\n")
+	return c.ok(cmd, "")
+}
+
+// enable puts an extension in force and tells whether it was not so before.
+func (c *Conn) enable(word string) bool {
+	set := func(to ...*bool) bool {
+		new := !*to[0]
+		for _, b := range to {
+			*b = true
+		}
+		return new
+	}
+	switch {
+	case word == string(imap.CapCondStore):
+		return set(&c.condStore)
+	case word == string(imap.CapQResync):
+		return set(&c.qresync, &c.condStore) // RFC 7162, 3.2.3
+	case word == string(imap.CapUTF8Accept):
+		return set(&c.utf8)
+	case imap.EqualFold(word, string(imap.CapIMAP4rev2)):
+		return set(&c.rev2, &c.utf8) // RFC 9051, 5.1 and 4.3: names and strings are UTF-8
+	}
+	return false
+}
+
+// wantModSeqs is called for every command that enables CONDSTORE by being used (RFC 7162,
+// 3.1). The first one while a mailbox is selected is told its highest mod-sequence.
+func (c *Conn) wantModSeqs() error {
+	if c.condStore {
+		return nil
+	}
+	c.condStore = true
+	if c.state != selected || c.noModSeq {
+		return nil
+	}
+	d, err := c.session.Status(c.ctx, c.mailbox, imap.StatusHighestModSeq)
+	if err != nil {
+		return err
+	}
+	c.untagged(imap.OK, numberCode("HIGHESTMODSEQ", d.HighestModSeq), "Highest mod-sequence")
+	return nil
+}
