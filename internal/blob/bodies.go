@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"postroad/internal/kv"
+	"postroad/internal/kv/hlc"
 )
 
 // emptyReadsMax is how often in a row a reader may return neither octets nor an error.
@@ -19,15 +20,12 @@ const emptyReadsMax = 100
 type Bodies struct {
 	engine kv.Engine
 	store  Store
-	clock  Clock
+	clock  *hlc.Clock
 }
-
-// Clock makes ids; *hlc.Clock is one.
-type Clock interface{ Next() ID }
 
 // NewBodies returns the bodies whose keys are in the engine and whose large octets are in
 // the store. Neither is closed by it.
-func NewBodies(engine kv.Engine, store Store, clock Clock) *Bodies {
+func NewBodies(engine kv.Engine, store Store, clock *hlc.Clock) *Bodies {
 	return &Bodies{engine: engine, store: store, clock: clock}
 }
 
