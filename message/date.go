@@ -13,7 +13,8 @@ func ParseDate(s string) (t time.Time, ok bool) {
 	if len(s) > octetsMax {
 		return time.Time{}, false
 	}
-	f := strings.Fields(strings.NewReplacer(",", " ", "-", " -").Replace(stripComments(s)))
+	var words [10]string
+	f := dateWords(words[:0], stripComments(s))
 	if len(f) > 0 && !isDigit(f[0][0]) && month(f[0]) == 0 {
 		f = f[1:] // day of the week
 	}
@@ -33,6 +34,23 @@ func ParseDate(s string) (t time.Time, ok bool) {
 	}
 	t = time.Date(d.year, time.Month(d.month), d.day, clock[0], clock[1], clock[2], 0, zone)
 	return t, t.Day() == d.day || clock[2] == 60
+}
+
+// dateWords splits s at white space, commas, and before hyphens.
+func dateWords(words []string, s string) []string {
+	start := -1 // of the present word
+	for i := 0; i <= len(s) && len(words) < cap(words); i++ {
+		gap := i == len(s) || isWSP(s[i]) || s[i] == ','
+		hyphen := !gap && s[i] == '-'
+		if start >= 0 && (gap || hyphen) {
+			words = append(words, s[start:i])
+			start = -1
+		}
+		if start < 0 && !gap {
+			start = i
+		}
+	}
+	return words
 }
 
 type calendarDay struct{ year, month, day int }

@@ -3,7 +3,9 @@ package message
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"io"
+	"slices"
 )
 
 // decodeChunk is how much of an encoded body is read at once, in octets.
@@ -69,37 +71,106 @@ func (d *decoder) fill() {
 	d.in = d.in[:copy(d.in, d.in[used:])]
 }
 
-// base64Step decodes the whole quanta of src. Lines are joined first, in place, so that
-// the library's fast path gets one clean run.
-func base64Step(dst, src []byte, end bool) ([]byte, int) {
-	clean := src[:0]
-	for rest := src; len(rest) > 0; {
-		n := bytes.IndexByte(rest, '\n')
-		line := rest
-		if n < 0 {
-			rest = nil
-		} else {
-			line, rest = rest[:n], rest[n+1:]
-			if n > 0 && line[n-1] == '\r' {
-				line = line[:n-1]
+// WriteTo implements io.WriterTo.
+func (d *decoder) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		if len(d.out) > 0 {
+			m, err := w.Write(d.out)
+			n += int64(m)
+			d.out = d.out[m:]
+			if err != nil {
+				return n, err
 			}
 		}
-		clean = append(clean, line...)
+		if d.err == io.EOF {
+			return n, nil
+		}
+		if d.err != nil {
+			return n, d.err
+		}
+		d.fill()
 	}
-	whole := len(clean) &^ 3
-	n := len(dst)
-	out, err := base64.StdEncoding.AppendDecode(dst, clean[:whole])
-	left := clean[whole:]
-	if err != nil {
-		out, left = appendBase64Runs(dst[:n], clean)
+}
+
+// base64Step decodes the whole quanta of src. Lines of whole quanta, which is what all
+// programs write, are decoded where they stand; from the first other line on the rest of
+// src goes the lenient way.
+func base64Step(dst, src []byte, end bool) ([]byte, int) {
+	dst = slices.Grow(dst, len(src)/4*3+8)
+	for used := 0; ; {
+		n := bytes.IndexByte(src[used:], '\n')
+		line := src[used:]
+		if n >= 0 {
+			line = line[:n]
+		}
+		if k := len(line); k > 0 && line[k-1] == '\r' {
+			line = line[:k-1]
+		}
+		whole := len(line) &^ 3
+		if n >= 0 && whole < len(line) || !decodeQuanta(dst[len(dst):cap(dst)], line[:whole]) {
+			return base64Joined(dst, src, used, end)
+		}
+		dst = dst[:len(dst)+whole/4*3]
+		if n >= 0 {
+			used += n + 1
+			continue
+		}
+		if end {
+			return appendBase64Lenient(dst, line[whole:]), len(src)
+		}
+		left := line[whole:]
+		return dst, len(src) - copy(src[len(src)-len(left):], left)
 	}
+}
+
+// base64Bad marks a sum of table entries in which some octet is no symbol.
+const base64Bad = 1 << 31
+
+// base64Tables have the value of each symbol, moved to its place in a quantum of 24 bits.
+var base64Tables = func() (t [4][256]uint32) {
+	for place := range t {
+		for c, v := range base64Values {
+			t[place][c] = base64Bad
+			if v >= 0 {
+				t[place][c] = uint32(v) << (18 - 6*place)
+			}
+		}
+	}
+	return t
+}()
+
+// decodeQuanta decodes src, whose length is a multiple of four, into dst, which has eight
+// octets more than needed. It returns false when something is not in the alphabet.
+func decodeQuanta(dst, src []byte) bool {
+	t := &base64Tables
+	for len(src) >= 8 && len(dst) >= 8 {
+		a := t[0][src[0]] | t[1][src[1]] | t[2][src[2]] | t[3][src[3]]
+		b := t[0][src[4]] | t[1][src[5]] | t[2][src[6]] | t[3][src[7]]
+		if (a|b)&base64Bad != 0 {
+			return false
+		}
+		binary.BigEndian.PutUint64(dst, uint64(a)<<40|uint64(b)<<16)
+		src, dst = src[8:], dst[6:]
+	}
+	for len(src) >= 4 && len(dst) >= 3 {
+		a := t[0][src[0]] | t[1][src[1]] | t[2][src[2]] | t[3][src[3]]
+		if a&base64Bad != 0 {
+			return false
+		}
+		dst[0], dst[1], dst[2] = byte(a>>16), byte(a>>8), byte(a)
+		src, dst = src[4:], dst[3:]
+	}
+	return true
+}
+
+// base64Joined is the lenient way for what follows src[:used]. What is left of a quantum
+// waits at the end of src.
+func base64Joined(dst, src []byte, used int, end bool) ([]byte, int) {
 	if end {
-		return appendBase64Tail(out, left), len(src)
+		return appendBase64Lenient(dst, src[used:]), len(src)
 	}
-	// What is left waits at the end of src for the rest of its quantum.
-	used := len(src) - len(left)
-	copy(src[used:], left)
-	return out, used
+	dst, left := appendBase64Runs(dst, src[used:])
+	return dst, len(src) - copy(src[len(src)-len(left):], left)
 }
 
 // appendBase64Lenient decodes all of s.

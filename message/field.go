@@ -121,7 +121,12 @@ func lower(c byte) byte {
 
 // unfold does the work of Field.Unfolded, with one allocation.
 func unfold(b []byte) string {
-	b = bytes.Trim(b, " \t\r\n")
+	for len(b) > 0 && isSpace(b[0]) {
+		b = b[1:]
+	}
+	for len(b) > 0 && isSpace(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
 	if bytes.IndexByte(b, '\n') < 0 && bytes.IndexByte(b, '\r') < 0 && bytes.IndexByte(b, 0) < 0 {
 		return string(b)
 	}
@@ -140,5 +145,7 @@ func unfold(b []byte) string {
 	}
 	return s.String()
 }
+
+func isSpace(c byte) bool { return isWSP(c) || c == '\r' || c == '\n' }
 
 func isWSP(c byte) bool { return c == ' ' || c == '\t' }

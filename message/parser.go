@@ -42,6 +42,7 @@ type Parser struct {
 	off     int64  // offset of the next octet to be processed
 	pending []byte // start of a line that is not complete, at off
 
+	buffers  *buffers
 	inHeader bool
 	head     []byte // header block being gathered
 	fields   int    // fields in it
@@ -74,13 +75,19 @@ type entity struct {
 // scanState remembers what was seen already, so that the search for it ends.
 type scanState struct{ eightBit, nul, longLine bool }
 
-var headPool = sync.Pool{New: func() any { b := make([]byte, 0, parserHeadSize); return &b }}
+// buffers are what one parser after another uses.
+type buffers struct{ head, text []byte }
+
+var bufferPool = sync.Pool{New: func() any {
+	return &buffers{head: make([]byte, 0, parserHeadSize), text: make([]byte, 0, textWindow)}
+}}
 
 // NewParser returns a parser for one message.
 func NewParser(l Limits) *Parser {
 	p := &Parser{limits: l.withDefaults()}
 	p.budget = p.limits.Summary
-	p.head = (*headPool.Get().(*[]byte))[:0]
+	p.buffers = bufferPool.Get().(*buffers)
+	p.head = p.buffers.head[:0]
 	p.stack = make([]entity, 0, 4)
 	p.message = &Message{Root: &Part{}}
 	p.push(p.message.Root, p.message, nil)
@@ -480,7 +487,7 @@ func (p *Parser) pop(start int64, atEnd bool) {
 	part.Lines = p.lf - e.lines
 	part.Body.End = start
 	if !atEnd {
-		part.Body.End = max(part.Body.Start, start-p.eol)
+		part.Body.End = max(part.Body.Start, start-p.eol, part.innerEnd())
 		if p.emptyLine && part.Lines > 0 {
 			part.Lines-- // the line end before the delimiter was a line of its own
 		}
@@ -499,6 +506,18 @@ func (p *Parser) pop(start int64, atEnd bool) {
 		e.message.HasAttachment = hasAttachment(part)
 	}
 	p.stack = p.stack[:i]
+}
+
+// innerEnd is where the last part within p ends. That is behind the line end before the
+// delimiter when this line end is the empty line of that part's header.
+func (p *Part) innerEnd() int64 {
+	if p.Message != nil {
+		return p.Message.Root.Body.End
+	}
+	if n := len(p.Children); n > 0 {
+		return p.Children[n-1].Body.End
+	}
+	return 0
 }
 
 // makeLeaf turns a multipart in which no delimiter was found into what programs show of
@@ -604,13 +623,14 @@ func (p *Parser) setOctetDefects() {
 	m.EightBit = p.scan.eightBit
 }
 
-// release gives the header buffer back, unless a large message made it large.
+// release gives the buffers back; a header buffer that a large message made large is left.
 func (p *Parser) release() {
 	if cap(p.head) <= partHeaderMax {
-		b := p.head[:0]
-		headPool.Put(&b)
+		p.buffers.head = p.head
 	}
-	p.head, p.pending, p.stack, p.open = nil, nil, nil, nil
+	bufferPool.Put(p.buffers)
+	p.buffers, p.head, p.pending, p.stack, p.open = nil, nil, nil, nil, nil
+	p.text, p.html, p.capture = capture{}, capture{}, nil
 }
 
 // hasAttachment looks through the tree of one message, not into inner ones.

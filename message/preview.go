@@ -30,7 +30,7 @@ func (p *Parser) beginCapture(part *Part) {
 		p.html = capture{part: part, most: htmlWindow}
 		p.capture = &p.html
 	case part.Subtype != "html" && p.text.part == nil:
-		p.text = capture{part: part, most: textWindow, buf: make([]byte, 0, 1024)}
+		p.text = capture{part: part, most: textWindow, buf: p.buffers.text[:0]}
 		p.capture = &p.text
 	}
 }
@@ -89,10 +89,12 @@ func condense(b []byte, most int) string {
 	out := make([]byte, 0, min(len(b), most))
 	space := false
 	for i := 0; i < len(b) && len(out) < most; {
-		r, n := rune(b[i]), 1
-		if r >= utf8.RuneSelf {
-			r, n = utf8.DecodeRune(b[i:])
+		if c := b[i]; c > ' ' && c < 0x7f && !space {
+			out = append(out, c)
+			i++
+			continue
 		}
+		r, n := utf8.DecodeRune(b[i:])
 		i += n
 		switch {
 		case r <= ' ' || r == 0x7f || r == 0xa0 || r > 0xff && unicode.IsSpace(r):
