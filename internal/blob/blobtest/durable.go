@@ -31,7 +31,7 @@ func RunDurable(t *testing.T, d Durable) {
 func (d Durable) testCrash(t *testing.T) {
 	ctx := context.Background()
 	clock := hlc.NewClock(1)
-	for seed := range uint64(20) {
+	for seed := range uint64(6) {
 		s := &suite{Store: d.Open(t), clock: clock}
 		var kept, staged, deleted []body
 		for round := range 3 {

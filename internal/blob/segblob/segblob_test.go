@@ -234,9 +234,9 @@ func TestFailAtEveryWrite(t *testing.T) {
 // failOnce puts octets while the hook fails something, and tells whether Put failed.
 func failOnce(t *testing.T, octets []byte, failure error, hook faultfs.Hook) bool {
 	t.Helper()
-	mem := vfs.NewMem()
-	fault := faultfs.New(mem)
-	s := openStore(t, "/blobs", Options{FS: fault})
+	dir := t.TempDir()
+	fault := faultfs.New(vfs.Default)
+	s := openStore(t, dir, Options{FS: fault})
 	defer s.Close()
 	before := blobtest.Octets(3, 30_000)
 	_, l := put(t, s, before)
@@ -250,7 +250,7 @@ func failOnce(t *testing.T, octets []byte, failure error, hook faultfs.Hook) boo
 	if full := errors.Is(failure, syscall.ENOSPC); full != errors.Is(err, blob.ErrFull) {
 		t.Errorf("failure with %v: %v", failure, err)
 	}
-	if left := names(t, mem, "/blobs", spillSuffix); len(left) > 0 {
+	if left := names(t, fault, dir, spillSuffix); len(left) > 0 {
 		t.Errorf("%v: left behind %v", err, left)
 	}
 	_, l2 := put(t, s, octets)
