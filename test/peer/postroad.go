@@ -15,12 +15,13 @@ import (
 // a configuration file.
 type Postroad struct {
 	*Process
-	Host string // loopback address of all doors, at their own ports
-	Dir  string
-	Conf string
-	Cert Cert
-	t    testing.TB
-	args []string
+	Host   string // loopback address of all doors, at their own ports
+	Domain string
+	Dir    string
+	Conf   string
+	Cert   Cert
+	t      testing.TB
+	args   []string
 }
 
 // PostroadOptions say what postroad serves.
@@ -92,7 +93,7 @@ func StartPostroad(t testing.TB, o PostroadOptions) *Postroad {
 	if dir == "" {
 		dir = Dir(t, "postroad")
 	}
-	p := &Postroad{Host: o.Host, Dir: dir, t: t}
+	p := &Postroad{Host: o.Host, Domain: o.Domain, Dir: dir, t: t}
 	p.Cert = MakeCert(t, dir, o.Name)
 	p.Conf = Write(t, dir, "postroad.toml", postroadConf(dir, o, p.Cert))
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
