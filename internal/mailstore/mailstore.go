@@ -59,6 +59,7 @@ var (
 	ErrNoMailbox   = errors.New("mailstore: no such mailbox")
 	ErrNoMessage   = errors.New("mailstore: no such message")
 	ErrExists      = errors.New("mailstore: exists already")
+	ErrUse         = errors.New("mailstore: not a special use of a mailbox")
 	ErrName        = errors.New("mailstore: not a mailbox name")
 	ErrHasChildren = errors.New("mailstore: the mailbox has children")
 	ErrInUse       = errors.New("mailstore: the mailbox may not be deleted") // INBOX
@@ -90,6 +91,8 @@ type Options struct {
 	Log       *slog.Logger  // nil: slog.Default
 	Poll      time.Duration // between looks at the versions of watched accounts; 0: 5 s
 	ViewBytes int64         // memory for views that nobody has open; 0: 64 MB
+
+	SweepAfter time.Duration // how long the records of expunged messages stay for readers that have them in sight; 0: 1 minute
 }
 
 // Quota is what an account may hold; 0 is without limit.
@@ -140,5 +143,11 @@ func storageError(what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, ErrTemporary, err)
 }
 
-var closedSet = []error{ErrNoAccount, ErrNoMailbox, ErrNoMessage, ErrExists, ErrName, ErrHasChildren,
+var closedSet = []error{ErrNoAccount, ErrNoMailbox, ErrNoMessage, ErrExists, ErrUse, ErrName, ErrHasChildren,
 	ErrInUse, ErrOverQuota, ErrTooLarge, ErrLimit, ErrFull, ErrDamaged, ErrTemporary}
+
+// accountOf reads an account's space.
+func accountOf(s kv.Space) (AccountID, bool) {
+	id, err := hlc.Parse(strings.TrimPrefix(string(s), "a/"))
+	return id, err == nil
+}
