@@ -1,7 +1,6 @@
 package diskkv
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -76,7 +75,6 @@ func (e *Engine) newCommit(batches []kv.Batch) *commit {
 		spaces:  make([]*space, len(batches)),
 		order:   make([]int, len(batches)),
 		results: make([]kv.Result, len(batches)),
-		key:     make([]byte, 0, keyRoom),
 	}
 	for i := range batches {
 		c.order[i] = i
@@ -133,7 +131,7 @@ func (c *commit) unlock() {
 		if blind(&c.batches[i]) {
 			c.spaces[i].order.RUnlock()
 		} else {
-			c.spaces[i].forgetNumbers()
+			c.spaces[i].trim()
 			c.spaces[i].order.Unlock()
 		}
 	}
@@ -151,8 +149,8 @@ func (c *commit) build() error {
 	} else if again {
 		return errDone
 	}
-	for i := range c.batches {
-		if err := c.checkGuards(i); err != nil {
+	for i, s := range c.spaces {
+		if err := s.checkGuards(c.e, c.batches[i].Guards); err != nil {
 			return err
 		}
 	}
@@ -197,35 +195,6 @@ func (c *commit) sizeHint() int {
 	return n
 }
 
-// checkGuards compares with everything that was applied, durable or not.
-func (c *commit) checkGuards(i int) error {
-	s := c.spaces[i]
-	for _, g := range c.batches[i].Guards {
-		var holds bool
-		if g.Kind == kv.GuardVersion {
-			holds = kv.Version(s.version.Load()) == g.Version
-		} else {
-			c.key = appendKey(c.key, s.prefix, kindKey, g.Key)
-			value, closer, err := c.e.db.Get(c.key)
-			switch {
-			case errors.Is(err, pebble.ErrNotFound):
-				holds = g.Kind == kv.GuardAbsent
-			case err != nil:
-				return fmt.Errorf("read guarded key: %w", err)
-			default:
-				holds = g.Kind == kv.GuardPresent || g.Kind == kv.GuardEquals && bytes.Equal(value, g.Value)
-				if err := closer.Close(); err != nil {
-					return fmt.Errorf("read guarded key: %w", err)
-				}
-			}
-		}
-		if !holds {
-			return &kv.ConflictError{Space: s.name, Guard: g}
-		}
-	}
-	return nil
-}
-
 // buildBatch writes one batch down in the order that kv.Batch tells.
 func (c *commit) buildBatch(i int) error {
 	b, s, r := &c.batches[i], c.spaces[i], &c.results[i]
@@ -243,23 +212,26 @@ func (c *commit) buildBatch(i int) error {
 	if err := c.take(i); err != nil {
 		return err
 	}
+	known := s.changing(blind(b))
 	for _, g := range b.Ranges {
 		if empty(g) {
 			continue
 		}
+		clear(known)
 		lower, upper := bounds(s.prefix, g)
 		if err := c.writes.DeleteRange(lower, upper, nil); err != nil {
 			return err
 		}
 	}
 	for _, k := range b.Deletes {
+		delete(known, string(k))
 		c.key = appendKey(c.key, s.prefix, kindKey, k)
 		if err := c.writes.Delete(c.key, nil); err != nil {
 			return err
 		}
 	}
 	for j := range b.Puts {
-		if err := c.put(s, &b.Puts[j], r); err != nil {
+		if err := c.put(s, &b.Puts[j], r, known); err != nil {
 			return err
 		}
 	}
@@ -273,7 +245,7 @@ func (c *commit) setNumber(n uint64) error {
 }
 
 // put writes one value, its places filled in within the batch itself.
-func (c *commit) put(s *space, p *kv.Put, r *kv.Result) error {
+func (c *commit) put(s *space, p *kv.Put, r *kv.Result, known map[string]record) error {
 	head := len(s.prefix) + 1
 	op := c.writes.SetDeferred(head+len(p.Key), len(p.Value))
 	copy(op.Key, s.prefix)
@@ -283,6 +255,7 @@ func (c *commit) put(s *space, p *kv.Put, r *kv.Result) error {
 	if err := p.Fill(op.Key[head:], op.Value, r.Version, r.Taken); err != nil {
 		return fmt.Errorf("space %q: %w", s.name, err)
 	}
+	delete(known, string(op.Key[head:]))
 	return op.Finish()
 }
 

@@ -104,6 +104,8 @@ type Engine struct {
 	room    *room
 	stats   stats
 
+	scheduler *scheduler // of compactions
+
 	dead     chan struct{} // closed by the first failure
 	failOnce sync.Once
 	cause    error // what killed the engine, set before dead is closed
@@ -123,6 +125,7 @@ func Open(o Options) (*Engine, error) {
 	e := &Engine{
 		options:   o,
 		table:     newTable(o.HotSpaces),
+		scheduler: newScheduler(),
 		dead:      make(chan struct{}),
 		snapshots: map[*Snapshot]struct{}{},
 	}
@@ -135,6 +138,7 @@ func Open(o Options) (*Engine, error) {
 	if err := e.checkFormat(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	e.scheduler.start()
 	e.room = newRoom(e)
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop

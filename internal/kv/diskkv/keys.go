@@ -31,9 +31,6 @@ var formatKey = []byte{0, 'f'}
 
 const formatNow = "postroad 1"
 
-// keyRoom is a buffer size that holds every Pebble key.
-const keyRoom = kv.SpaceMax + kv.KeyMax + 16
-
 // prefixOf is what all of a space's Pebble keys start with.
 func prefixOf(s kv.Space) []byte {
 	return append([]byte(s), 0)
@@ -46,13 +43,18 @@ func appendKey(buf, prefix []byte, kind byte, key []byte) []byte {
 	return append(buf, key...)
 }
 
+// newKey builds a Pebble key in memory of its own.
+func newKey(prefix []byte, kind byte, key []byte) []byte {
+	return appendKey(make([]byte, 0, len(prefix)+1+len(key)), prefix, kind, key)
+}
+
 // bounds are the Pebble keys between which the keys of r lie.
 func bounds(prefix []byte, r kv.Range) (lower, upper []byte) {
-	lower = appendKey(make([]byte, 0, len(prefix)+1+len(r.From)), prefix, kindKey, r.From)
+	lower = newKey(prefix, kindKey, r.From)
 	if len(r.To) == 0 {
-		return lower, appendKey(nil, prefix, kindKey+1, nil)
+		return lower, newKey(prefix, kindKey+1, nil)
 	}
-	return lower, appendKey(make([]byte, 0, len(prefix)+1+len(r.To)), prefix, kindKey, r.To)
+	return lower, newKey(prefix, kindKey, r.To)
 }
 
 // empty tells whether r can hold no key at all.

@@ -25,6 +25,9 @@ const (
 	tableFileBytes = 16 << 20
 	// bloomBits a key: about 1 % of the look-ups of missing keys read a block in vain.
 	bloomBits = 10
+	// blockBytes is the size of a table's blocks. Pebble writes each with a system call of
+	// its own; 4 KB, its default, costs a fifth more CPU a commit.
+	blockBytes = 32 << 10
 	// stallAt is how many sublevels of level 0 stop all writing. Pebble's own 12 stalls
 	// for long under a burst; reading through more of them is bounded by bloom filters.
 	stallAt = 32
@@ -45,9 +48,11 @@ func (e *Engine) pebbleOptions() *pebble.Options {
 	}
 	o.TargetFileSizes[0] = tableFileBytes
 	for i := range o.Levels {
+		o.Levels[i].BlockSize = blockBytes
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 	}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	o.Experimental.CompactionScheduler = e.scheduler
 	// Value separation stays off: there are reports of corruption open against it.
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy { return pebble.ValueSeparationPolicy{} }
 	return o

@@ -116,8 +116,7 @@ func (s *Snapshot) Get(key []byte) ([]byte, error) {
 
 // get reads one Pebble key.
 func (s *Snapshot) get(kind byte, key []byte) ([]byte, error) {
-	var buf [keyRoom]byte
-	value, closer, err := s.below.Get(appendKey(buf[:0], s.prefix, kind, key))
+	value, closer, err := s.below.Get(newKey(s.prefix, kind, key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, kv.ErrNotFound
 	} else if err != nil {

@@ -9,7 +9,7 @@ import (
 	"postroad/internal/kv"
 )
 
-// numbersMax is how many counters and sequences of one hot space are kept in memory.
+// numbersMax is how many counters, sequences and guarded keys of one hot space are kept in memory.
 const numbersMax = 64
 
 // space is what the engine holds in memory of one hot space. Who uses it holds a
@@ -23,7 +23,9 @@ type space struct {
 	order     sync.RWMutex
 	counters  map[string]int64
 	sequences map[string]uint64
+	known     map[string]record // what guards have asked for, as it stands
 
+	stale   atomic.Bool   // known is out of date: set by blind batches, which share the lock
 	version atomic.Uint64 // applied; changed under order
 
 	mu       sync.Mutex // all below
@@ -62,8 +64,7 @@ func (s *space) load(e *Engine) error {
 
 // readNumber reads a counter, a sequence or the version from the store, 0 where it is missing.
 func (e *Engine) readNumber(prefix []byte, kind byte, key []byte) (uint64, error) {
-	var buf [keyRoom]byte
-	value, err := e.read(appendKey(buf[:0], prefix, kind, key))
+	value, err := e.read(newKey(prefix, kind, key))
 	if errors.Is(err, kv.ErrNotFound) {
 		return 0, nil
 	}
@@ -126,13 +127,16 @@ func (e *Engine) await(ctx context.Context, under []*pending) error {
 	return nil
 }
 
-// forgetNumbers keeps the memory of a space bounded; s.order must be held alone.
-func (s *space) forgetNumbers() {
+// trim keeps the memory of a space bounded; s.order must be held alone.
+func (s *space) trim() {
 	if len(s.counters) > numbersMax {
 		clear(s.counters)
 	}
 	if len(s.sequences) > numbersMax {
 		clear(s.sequences)
+	}
+	if len(s.known) > numbersMax {
+		clear(s.known)
 	}
 }
 
