@@ -116,8 +116,9 @@ func (l *lane) unreachable(now time.Time, s *Schedule, why mailflow.Status) {
 func isUnreachable(statuses []mailflow.Status) bool {
 	for i := range statuses {
 		s := &statuses[i]
-		network := s.LocalMTA && s.Reply.Enhanced[1] == 4 // X.4.X: network and routing status
-		if s.Action != mailflow.Delayed || !(network || s.Reply.Code == 421) {
+		// X.4.X is network and routing status, X.7.X TLS and log-in (RFC 3463, 3.5, 3.8).
+		ours := s.LocalMTA && (s.Reply.Enhanced[1] == 4 || s.Reply.Enhanced[1] == 7)
+		if s.Action != mailflow.Delayed || !(ours || s.Reply.Code == 421) {
 			return false
 		}
 	}
