@@ -372,7 +372,7 @@ func (e *Entity) chooseLeaf() error {
 	if e.Body == nil {
 		traits = textTraits{}
 	}
-	if e.Type == "text" && e.Params.Get("charset") == "" {
+	if e.Type == "text" && e.Params.Get("charset") == "" && (e.Subtype == "plain" || e.Subtype == "html") {
 		charset := "utf-8"
 		if !traits.eightBit {
 			charset = "us-ascii"

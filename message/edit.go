@@ -52,8 +52,11 @@ func (e *headerEditor) readHeader() error {
 	end, checked := 0, 0
 	var err error
 	for found := false; !found && err == nil; {
-		if len(b) > e.most+chunk {
-			return ErrHeaderTooLarge
+		if len(b) > e.most {
+			if isHeaderLine(b[end:]) {
+				return ErrHeaderTooLarge
+			}
+			break // a body of one endless line
 		}
 		b = slices.Grow(b, chunk)
 		var n int
@@ -122,7 +125,10 @@ func RemoveFields(block []byte, names ...string) []byte {
 // the empty line.
 func InsertFields(block, fields []byte) []byte {
 	end := len(block)
-	if bytes.HasSuffix(block, []byte("\n\r\n")) || len(block) == 2 && string(block) == "\r\n" {
+	if end > 0 && block[end-1] != '\n' { // the message ends within its header
+		block = append(block, "\r\n"...)
+		end += 2
+	} else if bytes.HasSuffix(block, []byte("\n\r\n")) || len(block) == 2 && string(block) == "\r\n" {
 		end -= 2
 	} else if bytes.HasSuffix(block, []byte("\n\n")) || string(block) == "\n" {
 		end--

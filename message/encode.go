@@ -59,13 +59,13 @@ func encodeQuotedStep(dst, src []byte, end bool) ([]byte, int) {
 		n := bytes.IndexByte(src[used:], '\n')
 		switch {
 		case n >= 0:
-			dst = appendQuotedText(dst, bytes.TrimSuffix(src[used:used+n], crBytes))
+			dst = appendQuotedText(dst, bytes.TrimSuffix(src[used:used+n], crBytes), false)
 			dst = append(dst, "\r\n"...)
 			used += n + 1
 		case end:
-			return appendQuotedText(dst, src[used:]), len(src)
+			return appendQuotedText(dst, src[used:], false), len(src)
 		case len(src)-used > decodeChunk/2:
-			dst = appendQuotedText(dst, src[used:])
+			dst = appendQuotedText(dst, src[used:], true)
 			return append(dst, "=\r\n"...), len(src)
 		default:
 			return dst, used
@@ -74,9 +74,10 @@ func encodeQuotedStep(dst, src []byte, end bool) ([]byte, int) {
 	return dst, used
 }
 
-// appendQuotedText encodes one line of text (RFC 2045, 6.7). "From " and a dot at the start
-// of a line are encoded too: careless programs on the way change them.
-func appendQuotedText(dst, line []byte) []byte {
+// appendQuotedText encodes one line of text (RFC 2045, 6.7), of which more may come. "From "
+// and a dot at the start of a line are encoded too: careless programs on the way change
+// them.
+func appendQuotedText(dst, line []byte, more bool) []byte {
 	const digits = "0123456789ABCDEF"
 	width := 0
 	for i, c := range line {
@@ -89,7 +90,7 @@ func appendQuotedText(dst, line []byte) []byte {
 			cost = 3
 		}
 		room := quotedLine - 1 // for the = of a soft line break
-		if i == len(line)-1 {
+		if i == len(line)-1 && !more {
 			room = quotedLine
 		}
 		if width+cost > room {
