@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,9 +40,12 @@ var engines = map[string]func(t testing.TB) (kv.Engine, blob.Store){
 	},
 }
 
+// nodes numbers the clocks, so that no two of them give the same id.
+var nodes atomic.Uint32
+
 // newStore is a store over an engine that is closed with the test.
 func newStore(t testing.TB, e kv.Engine, b blob.Store) *Store {
-	clock := hlc.NewClock(1)
+	clock := hlc.NewClock(uint16(nodes.Add(1)))
 	t.Cleanup(func() {
 		e.Close()
 		b.Close()
