@@ -32,7 +32,7 @@ func Default() *Config {
 			Metrics: []string{},
 		},
 		TLS:   TLS{MinVersion: "1.2"},
-		DNS:   DNS{Servers: []string{}, Timeout: Duration(10 * time.Second)},
+		DNS:   DNS{Servers: []string{}, Timeout: Duration(2 * time.Second)},
 		Login: Login{FailureDelay: Duration(2 * time.Second)},
 		Queue: Queue{
 			RetryMin: Duration(5 * time.Minute), RetryMax: Duration(4 * time.Hour), Expire: Duration(5 * day),
@@ -40,9 +40,8 @@ func Default() *Config {
 		},
 		Limits: Limits{
 			Message: 50 << 20, Recipients: 1000, SessionMessages: 1000, SessionBytes: 1 << 30,
-			Header: 1 << 20, Hops: 100, Connections: 20_000, AddressConnections: 50, UserConnections: 50,
-			BadCommands: 10, SMTPTimeout: Duration(300 * time.Second), LoginTimeout: Duration(60 * time.Second),
-			IdleTimeout: Duration(30 * time.Minute), DiskReserve: 256 << 20,
+			Header: 1 << 20, Connections: 20_000, AddressConnections: 50, UserConnections: 50,
+			BadCommands: 10, SMTPTimeout: Duration(300 * time.Second), DiskReserve: 256 << 20,
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}

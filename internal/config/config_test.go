@@ -38,7 +38,7 @@ pop3 = []
 lmtp = ["unix:/run/lmtp"]
 [limits]
 message = "10MB"
-idle_timeout = "1h30m"
+smtp_timeout = "1h30m"
 [queue]
 expire = "4d"
 [trust]
@@ -61,7 +61,7 @@ transport = "lmtp"
 	want.Listen.POP3 = []string{}
 	want.Listen.LMTP = []string{"unix:/run/lmtp"}
 	want.Limits.Message = 10 << 20
-	want.Limits.IdleTimeout = Duration(90 * time.Minute)
+	want.Limits.SMTPTimeout = Duration(90 * time.Minute)
 	want.Queue.Expire = Duration(96 * time.Hour)
 	want.Trust.Relay = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	want.Routes = []Route{{Domain: "*.example.org", Host: "relay.example.net", Transport: "smtp", Password: "geheim"},

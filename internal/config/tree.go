@@ -92,7 +92,7 @@ type Certificate struct {
 type DNS struct {
 	// Resolvers as "address" or "address:port". Empty: those of /etc/resolv.conf.
 	Servers []string `toml:"servers"`
-	// How long one question may take, all tries together.
+	// Wait for the first try of a question; it doubles with each further one.
 	Timeout Duration `toml:"timeout"`
 	// Whether to believe the resolvers' AD bit (DNSSEC): true only where nobody sits
 	// between them and this host.
@@ -117,7 +117,7 @@ type Login struct {
 	ScramForPasswords bool `toml:"scram_for_passwords"`
 	// How long the answer to a failed log-in takes.
 	FailureDelay Duration `toml:"failure_delay"`
-	// Allow log-ins without TLS from addresses outside loopback.
+	// Allow log-ins without TLS. On doors at loopback addresses they always are.
 	WithoutTLS bool `toml:"without_tls"`
 }
 
@@ -133,10 +133,6 @@ type Route struct {
 	Transport string `toml:"transport"`
 	// Look the host's MX records up instead of going to it directly.
 	MX bool `toml:"mx"`
-	// Use TLS from the first octet (port 465), not by STARTTLS.
-	ImplicitTLS bool `toml:"implicit_tls"`
-	// Refuse to send without TLS and a certificate of that host.
-	RequireTLS bool `toml:"require_tls"`
 	// User name to log in with, empty: no log-in.
 	Username string `toml:"username"`
 	// Password to log in with.
@@ -159,8 +155,6 @@ type Queue struct {
 	DestinationConnections int `toml:"destination_connections"`
 	// Connections to all destinations at a time.
 	Connections int `toml:"connections"`
-	// Whether to bind to IPv4 only; for hosts whose IPv6 address has a bad name.
-	IPv4Only bool `toml:"ipv4_only"`
 }
 
 // Limits are those of one message, session, user.
@@ -175,8 +169,6 @@ type Limits struct {
 	SessionBytes Size `toml:"session_bytes"`
 	// Octets in a message's header; over it the message is refused.
 	Header Size `toml:"header"`
-	// Received fields, above which mail is looping (RFC 5321, 6.3).
-	Hops int `toml:"hops"`
 	// Connections of all clients together.
 	Connections int `toml:"connections"`
 	// Connections of one address that has not logged in.
@@ -187,10 +179,6 @@ type Limits struct {
 	BadCommands int `toml:"bad_commands"`
 	// Silence after which an SMTP session is closed (RFC 5321, 4.5.3.2: 5 minutes).
 	SMTPTimeout Duration `toml:"smtp_timeout"`
-	// Time that a mail program has for its log-in.
-	LoginTimeout Duration `toml:"login_timeout"`
-	// Silence after which an IMAP session is closed (RFC 9051, 5.4: 30 minutes).
-	IdleTimeout Duration `toml:"idle_timeout"`
 	// Octets of mail of an account that sets nothing else, 0: no limit.
 	Quota Size `toml:"quota"`
 	// Free space on the disk below which mail is no longer taken.
