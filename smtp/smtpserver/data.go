@@ -237,22 +237,22 @@ func (d *dataReader) finish() error {
 	}
 	d.use(d.run)
 	e := endFinder{strict: d.lineStart, loose: d.lineStart}
-	for budget := d.in.c.server.options.SizeMax; budget > 0; {
-		b := d.in.pending()
-		n, state := e.find(b)
+	for budget := d.in.c.server.options.SizeMax; ; {
+		n, state := e.find(d.in.pending())
 		d.in.r += n
 		budget -= int64(n)
-		switch state {
-		case endFound:
+		switch {
+		case state == endFound:
 			return fault
-		case endUnsure:
+		case state == endUnsure:
 			return unsureEnd
+		case budget < 0:
+			return tooManyOctets
 		}
 		if err := d.more(); err != nil {
 			return err
 		}
 	}
-	return tooManyOctets
 }
 
 // endFinder looks for the end of content that is refused already, octet by octet.
