@@ -17,8 +17,8 @@ func (c *Conn) cmdEnable(cmd *command) error {
 	}
 	c.text("* ENABLED")
 	for _, word := range asked {
-		if c.enable(word) {
-			c.text(" ", word)
+		if cap, new := c.enable(word); new {
+			c.text(" ", string(cap))
 		}
 	}
 	c.text("\r\n")
@@ -26,25 +26,25 @@ func (c *Conn) cmdEnable(cmd *command) error {
 }
 
 // enable puts an extension in force and tells whether it was not so before.
-func (c *Conn) enable(word string) bool {
-	set := func(to ...*bool) bool {
+func (c *Conn) enable(word string) (cap imap.Capability, new bool) {
+	set := func(cap imap.Capability, to ...*bool) (imap.Capability, bool) {
 		new := !*to[0]
 		for _, b := range to {
 			*b = true
 		}
-		return new
+		return cap, new
 	}
-	switch {
-	case word == string(imap.CapCondStore):
-		return set(&c.condStore)
-	case word == string(imap.CapQResync):
-		return set(&c.qresync, &c.condStore) // RFC 7162, 3.2.3
-	case word == string(imap.CapUTF8Accept):
-		return set(&c.utf8)
-	case imap.EqualFold(word, string(imap.CapIMAP4rev2)):
-		return set(&c.rev2, &c.utf8) // RFC 9051, 5.1 and 4.3: names and strings are UTF-8
+	switch word {
+	case "CONDSTORE":
+		return set(imap.CapCondStore, &c.condStore)
+	case "QRESYNC":
+		return set(imap.CapQResync, &c.qresync, &c.condStore) // RFC 7162, 3.2.3
+	case "UTF8=ACCEPT":
+		return set(imap.CapUTF8Accept, &c.utf8)
+	case "IMAP4REV2":
+		return set(imap.CapIMAP4rev2, &c.rev2, &c.utf8) // RFC 9051, 5.1 and 4.3: names and strings are UTF-8
 	}
-	return false
+	return "", false
 }
 
 // wantModSeqs is called for every command that enables CONDSTORE by being used (RFC 7162,

@@ -35,15 +35,31 @@ func (c *Conn) cmdExpunge(cmd *command) error {
 	return c.ok(cmd, "")
 }
 
-// resolve puts the saved search result for "$" (RFC 5182, 2.1) and refuses sequence
-// numbers that the client cannot know (RFC 9051, 9, seq-number).
+// resolve puts the saved search result for "$" (RFC 5182, 2.1), and for sequence numbers
+// what they stand for. Numbers that the client cannot know are refused (RFC 9051, 9,
+// seq-number); a range with "*" is cut to what there is, as in "1:*" of an empty mailbox.
 func (c *Conn) resolve(set *imap.NumSet) error {
-	if set.Saved {
-		*set = imap.NumSetUID(c.saved)
-		return nil
+	if !set.UID {
+		for _, r := range set.Ranges {
+			if r.First != 0 && r.Last != 0 && max(r.First, r.Last) > c.exists {
+				return imap.Bad("There is no message with that number")
+			}
+		}
 	}
-	if !set.UID && set.Largest() > c.exists {
-		return imap.Bad("There is no message with that number")
-	}
+	c.settle(set)
 	return nil
+}
+
+// settle is resolve for search keys, where numbers that are not there match nothing.
+func (c *Conn) settle(set *imap.NumSet) {
+	switch {
+	case set.Saved:
+		*set = imap.NumSetUID(c.saved)
+	case !set.UID:
+		there := imap.UIDSet{{First: 1, Last: c.exists}}
+		if c.exists == 0 {
+			there = nil
+		}
+		set.Ranges = set.Resolve(c.exists).Intersect(there)
+	}
 }

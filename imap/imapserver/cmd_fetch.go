@@ -52,7 +52,7 @@ func (c *Conn) cmdFetch(cmd *command) error {
 	}
 	w := &FetchWriter{c: c, uid: o.UID}
 	if err := c.session.Fetch(c.ctx, w, set, o); err != nil {
-		return err
+		return w.abandon(err)
 	}
 	return c.ok(cmd, "")
 }

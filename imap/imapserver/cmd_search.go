@@ -51,8 +51,8 @@ func (c *Conn) cmdSearch(cmd *command) error {
 		}
 	}
 	key.Walk(func(k *imap.SearchKey) {
-		if k.Op == imap.SearchNumbers && k.Set.Saved {
-			k.Set = imap.NumSetUID(c.saved)
+		if k.Op == imap.SearchNumbers {
+			c.settle(&k.Set)
 		}
 	})
 	d, err := c.session.Search(c.ctx, &key, SearchOptions{UID: cmd.uid, Need: s.need()})

@@ -151,9 +151,9 @@ func (c *Conn) resync(q *qresync, d *SelectData) error {
 		known = imap.UIDSet{{First: 1, Last: d.UIDNext - 1}}
 	}
 	w := &FetchWriter{c: c, uid: true}
-	return c.session.Fetch(c.ctx, w, imap.NumSetUID(known), FetchOptions{
+	return w.abandon(c.session.Fetch(c.ctx, w, imap.NumSetUID(known), FetchOptions{
 		UID: true, Flags: true, ModSeq: true, ChangedSince: q.modSeq, Vanished: true, Match: q.match,
-	})
+	}))
 }
 
 // unselect leaves the selected mailbox.

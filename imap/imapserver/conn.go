@@ -41,6 +41,7 @@ type Conn struct {
 	in      input
 	out     []byte // written to when it is full or the client waits; from outPool or nil
 	deflate *deflater
+	flushes int   // how often out was written
 	err     error // the connection cannot go on
 	log     *slog.Logger
 
@@ -148,6 +149,7 @@ func (c *Conn) space() []byte {
 
 // flush writes the buffer to the client.
 func (c *Conn) flush() error {
+	c.flushes++
 	if c.err == nil && len(c.out) > 0 {
 		if err := c.net.SetWriteDeadline(time.Now().Add(c.server.writeTimeout)); err != nil {
 			c.err = err

@@ -18,11 +18,15 @@ type FetchWriter struct {
 	c   *Conn
 	uid bool // UID was asked for
 	sep bool // an item stands before the next
+
+	open    bool // between Begin and End
+	start   int  // of the open response in the buffer
+	flushes int  // of the connection when it began
 }
 
 // Begin starts the response of one message, with its UID if that was asked for.
 func (w *FetchWriter) Begin(seq, uid uint32) {
-	w.sep = false
+	w.sep, w.open, w.start, w.flushes = false, true, len(w.c.out), w.c.flushes
 	b := append(w.c.out, "* "...)
 	b = strconv.AppendUint(b, uint64(seq), 10)
 	b = append(b, " FETCH ("...)
@@ -37,8 +41,23 @@ func (w *FetchWriter) Begin(seq, uid uint32) {
 // End finishes the response of one message. An error says that the connection is gone:
 // the session may stop.
 func (w *FetchWriter) End() error {
+	w.open = false
 	w.c.out = append(w.c.out, ")\r\n"...)
 	return w.c.spill()
+}
+
+// abandon takes back a response that was begun and, because of an error, not ended. If
+// some of it has gone to the client already, the connection cannot go on.
+func (w *FetchWriter) abandon(err error) error {
+	switch {
+	case !w.open:
+		return err
+	case w.flushes != w.c.flushes:
+		return w.c.fail(fmt.Errorf("FETCH response without end: %w", err))
+	}
+	w.open = false
+	w.c.out = w.c.out[:w.start]
+	return err
 }
 
 // item appends an item's name and a space, and returns the buffer.

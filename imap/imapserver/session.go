@@ -18,7 +18,9 @@ import (
 // the wire had, INBOX in upper case. An *[imap.Error] is answered as it says; any other
 // error is logged and answered NO [UNAVAILABLE] without its text. Slices and pointers
 // handed to a method are the session's to keep; what a session hands back or into a
-// writer is the session's again when the call returns.
+// writer is the session's again when the call returns. Sets of sequence numbers come
+// resolved and in normal form, all of them numbers that the client was told of; in sets
+// of UIDs "*" may stand, see imap.NumSet.Resolve.
 type Session interface {
 	// Close ends the session in whatever state it is: the connection is gone. It is called
 	// once. A selected mailbox is left without expunging.
