@@ -267,7 +267,7 @@ func (h *headerReader) messageField(name string, value []byte) {
 	case "subject":
 		if h.firstOf(FieldSubject) {
 			m.RawSubject = h.keep(value)
-			m.Subject = DecodeWords(m.RawSubject)
+			m.Subject = oneLine(DecodeWords(m.RawSubject))
 		}
 	case "message-id":
 		if h.firstOf(FieldMessageID) {
