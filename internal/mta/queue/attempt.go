@@ -364,7 +364,7 @@ func (p *plan) carryOn(ctx context.Context, it *item, statuses []mailflow.Status
 	}
 	if !it.warned && !it.warnAt.IsZero() && !oc.at.Before(it.warnAt) {
 		next.warned = true
-		if err := p.notify(ctx, &next.mail, next.last, 0, mailflow.Delayed, wantsDelay); err != nil {
+		if err := p.notify(ctx, &next.mail, lateness(&next), 0, mailflow.Delayed, wantsDelay); err != nil {
 			return nil, err
 		}
 	}
@@ -372,6 +372,19 @@ func (p *plan) carryOn(ctx context.Context, it *item, statuses []mailflow.Status
 	p.change(it, &next)
 	p.q.record(p.u, Event{Kind: EventDeferred, Item: it.id, Mail: &next.mail, Hop: it.hop, Statuses: next.last, Attempt: attempts, Next: next.due})
 	return &next, nil
+}
+
+// lateness gives the statuses for the notice of delay: where the sender had set a time,
+// they say that it has passed (RFC 2852, 4.1.3).
+func lateness(it *item) []mailflow.Status {
+	if it.mail.DeliverBy == nil {
+		return it.last
+	}
+	late := append([]mailflow.Status(nil), it.last...)
+	for i := range late {
+		late[i].Reply.Enhanced = smtp.EnhancedCode{4, 4, 7}
+	}
+	return late
 }
 
 // expired is the failure of a recipient that was delayed too often. The last answer stays

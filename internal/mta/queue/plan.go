@@ -250,17 +250,22 @@ func (p *plan) report(ctx context.Context, m *mailflow.Mail, statuses []mailflow
 }
 
 // wantsFailure: unless told otherwise the sender hears of failures (RFC 3461, 4.1).
-func wantsFailure(r *mailflow.Recipient, s *mailflow.Status) bool {
+func wantsFailure(_ *mailflow.Mail, r *mailflow.Recipient, s *mailflow.Status) bool {
 	return s.Action == mailflow.Failed && (r.Notify == 0 || r.Notify.Has(smtp.NotifyFailure))
 }
 
 // wantsDelay: a delay is told of unless NOTIFY was given without DELAY.
-func wantsDelay(r *mailflow.Recipient, s *mailflow.Status) bool {
+func wantsDelay(_ *mailflow.Mail, r *mailflow.Recipient, s *mailflow.Status) bool {
 	return s.Action == mailflow.Delayed && (r.Notify == 0 || r.Notify.Has(smtp.NotifyDelay))
 }
 
 // wantsSuccess: only when asked, and not where the next server will tell (RFC 3461, 5.2).
-func wantsSuccess(r *mailflow.Recipient, s *mailflow.Status) bool {
+// With DELIVERBY the sender also hears, unless it never wants to, that the mail left those
+// who keep to the time, and with by-trace of each relay (RFC 2852, 4.1.4).
+func wantsSuccess(m *mailflow.Mail, r *mailflow.Recipient, s *mailflow.Status) bool {
+	if by := m.DeliverBy; by != nil && s.Action == mailflow.Relayed && !r.Notify.Has(smtp.NotifyNever) && (by.Trace || !s.PassedOn) {
+		return true
+	}
 	if !r.Notify.Has(smtp.NotifySuccess) || s.PassedOn {
 		return false
 	}
@@ -271,11 +276,11 @@ func wantsSuccess(r *mailflow.Recipient, s *mailflow.Status) bool {
 // mail without return path gets none, ever: that is how loops of notices end (RFC 5321,
 // 4.5.5, 6.1).
 func (p *plan) notify(ctx context.Context, m *mailflow.Mail, statuses []mailflow.Status, depth int, kind mailflow.Action,
-	wants func(*mailflow.Recipient, *mailflow.Status) bool) error {
+	wants func(*mailflow.Mail, *mailflow.Recipient, *mailflow.Status) bool) error {
 	var about mailflow.Mail
 	var reported []mailflow.Status
 	for i := range statuses {
-		if wants(&m.Recipients[i], &statuses[i]) {
+		if wants(m, &m.Recipients[i], &statuses[i]) {
 			about.Recipients = append(about.Recipients, m.Recipients[i])
 			reported = append(reported, statuses[i])
 		}
