@@ -165,7 +165,12 @@ func (d *Decoder) searchOther(word string, depth int) (SearchKey, bool) {
 	if word == "SAVEDATESUPPORTED" {
 		return SearchKey{Op: SearchSaveDate}, true
 	}
-	d.SP()
+	switch word {
+	case "KEYWORD", "UNKEYWORD", "HEADER", "LARGER", "SMALLER", "OLDER", "YOUNGER", "UID", "NOT", "OR", "MODSEQ":
+		d.SP()
+	default:
+		return k, false
+	}
 	switch word {
 	case "KEYWORD":
 		return SearchKey{Op: SearchFlag, Flag: d.Flag()}, true
@@ -194,8 +199,6 @@ func (d *Decoder) searchOther(word string, depth int) (SearchKey, bool) {
 	case "MODSEQ":
 		d.modSeqEntry()
 		k.Op, k.Number = SearchModSeq, d.Number64()
-	default:
-		return k, false
 	}
 	return k, true
 }

@@ -190,10 +190,21 @@ func (p *listParser) atSign() {
 			p.i += n
 		}
 	}
-	for p.i < len(p.s) && strings.IndexByte(" \t,;(<\"@", p.s[p.i]) < 0 {
-		p.i++
-	}
+	p.skipAtoms()
 	host := p.s[start:p.i]
+	for len(host) < address.DomainMax { // a . b, obsolete (RFC 5322, 4.4)
+		next := strings.TrimLeft(p.s[p.i:min(len(p.s), p.i+foldWidth)], " \t")
+		if next == "" || host == "" || (next[0] == '.') == strings.HasSuffix(host, ".") {
+			break
+		}
+		p.i = p.i + strings.Index(p.s[p.i:], next[:1])
+		more := p.i
+		p.skipAtoms()
+		if p.i == more {
+			break
+		}
+		host += p.s[more:p.i]
+	}
 	if p.spec != nil || len(p.phrase) == 0 || host == "" { // a@b@c, @b
 		p.strict = false
 	}
@@ -206,6 +217,13 @@ func (p *listParser) atSign() {
 	p.spec = &Mailbox{Local: string(p.phrase[p.lastWord:]), Host: host}
 	p.phrase = []byte(strings.TrimRight(string(p.phrase[:p.lastWord]), " "))
 	p.lastWord, p.gap = 0, len(p.phrase) > 0
+}
+
+// skipAtoms passes over the octets of a domain.
+func (p *listParser) skipAtoms() {
+	for p.i < len(p.s) && strings.IndexByte(" \t,;(<\"@", p.s[p.i]) < 0 {
+		p.i++
+	}
 }
 
 // angle reads <route:local@host>.

@@ -16,7 +16,7 @@ import (
 const (
 	foldWidth  = 78
 	tokenMax   = 900 // longer words are encoded, so that a line can end within them
-	wordMax    = 75  // RFC 2047, 2
+	wordMax    = 62  // of an encoded word; RFC 2047, 2, allows 75, but a field's name stands before the first
 	base64Line = 57  // octets that make a line of 76 (RFC 2045, 6.8)
 	quotedLine = 76  // RFC 2045, 6.7, 5
 )

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
 )
 
@@ -54,6 +55,8 @@ func encodingFor(name string) encoding.Encoding {
 		name = "big5"
 	case name == "cp850", name == "ibm850":
 		return charmap.CodePage850
+	case name == "utf-16":
+		return unicode.UTF16(unicode.LittleEndian, unicode.UseBOM)
 	case name == "cp437", name == "ibm437":
 		return charmap.CodePage437
 	case name == "iso-8859-8-e":

@@ -26,6 +26,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -43,6 +44,8 @@ const (
 	exitIOError = 74
 	// snapshotMax is how long Close waits for snapshots before it takes them away.
 	snapshotMax = 4 * time.Second
+	// diskSlow is how long one disk operation may take before the log tells of it.
+	diskSlow = 5 * time.Second
 	// purgeEvery is the pause between looks for results of Once that are too old.
 	purgeEvery = time.Hour
 )
@@ -52,15 +55,18 @@ type Options struct {
 	Dir string // of the store, made where it is missing
 	FS  vfs.FS // nil: the machine's own
 
-	CacheBytes  int64 // of blocks read from the disk; 0: 32 MB
-	HotSpaces   int   // spaces whose version and numbers are kept in memory; 0: 4,096
-	FreeBytes   func() (uint64, error)
-	Watermark   uint64 // free octets below which only deletes are taken; 0: 256 MB
-	Ballast     int64  // octets kept in a file to be given up when space is very low; 0: 64 MB, below 0: none
-	Fatal       func(error)
-	Logger      *slog.Logger     // nil: the default one
-	Now         func() time.Time // ages Once; nil: time.Now
+	CacheBytes int64 // of blocks read from the disk; 0: 32 MB
+	HotSpaces  int   // spaces whose version and numbers are kept in memory; 0: 4,096
+	FreeBytes  func() (uint64, error)
+	Watermark  uint64 // free octets below which only deletes are taken; 0: 256 MB
+	Ballast    int64  // octets kept in a file to be given up when space is very low; 0: 64 MB, below 0: none
+	Fatal      func(error)
+	Logger     *slog.Logger     // nil: the default one
+	Now        func() time.Time // ages Once; nil: time.Now
+
+	// Smaller in tests than the constants of the same names.
 	memTableMax uint64
+	snapshotMax time.Duration
 }
 
 // withDefaults fills in what was left out.
@@ -79,6 +85,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.memTableMax == 0 {
 		o.memTableMax = memTableMax
+	}
+	if o.snapshotMax == 0 {
+		o.snapshotMax = snapshotMax
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -105,6 +114,8 @@ type Engine struct {
 	stats   stats
 
 	scheduler *scheduler // of compactions
+	fs        *logFS
+	fsCloser  io.Closer // ends the watch over slow disk operations, nil without one
 
 	dead     chan struct{} // closed by the first failure
 	failOnce sync.Once
@@ -130,14 +141,16 @@ func Open(o Options) (*Engine, error) {
 		snapshots: map[*Snapshot]struct{}{},
 	}
 	e.gone = sync.NewCond(&e.mu)
+	e.openFS()
 	db, err := pebble.Open(o.Dir, e.pebbleOptions())
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", o.Dir, err)
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", o.Dir, err), e.closeFS())
 	}
 	e.db = db
 	if err := e.checkFormat(); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close(), e.closeFS())
 	}
+	e.fs.armed.Store(true)
 	e.scheduler.start()
 	e.room = newRoom(e)
 	ctx, stop := context.WithCancel(context.Background())
@@ -145,6 +158,29 @@ func Open(o Options) (*Engine, error) {
 	e.tasks.Add(1)
 	go e.housekeep(ctx)
 	return e, nil
+}
+
+// openFS puts the guard of the log over the file system, and over the machine's own a watch
+// that tells of slow operations.
+func (e *Engine) openFS() {
+	below := e.options.FS
+	if below == nil {
+		below, e.fsCloser = vfs.WithDiskHealthChecks(vfs.Default, diskSlow, nil, e.tellSlow)
+	}
+	e.fs = &logFS{FS: below, fail: e.fail}
+}
+
+// closeFS ends what openFS began.
+func (e *Engine) closeFS() error {
+	if e.fsCloser == nil {
+		return nil
+	}
+	return e.fsCloser.Close()
+}
+
+// tellSlow logs a disk operation that does not end.
+func (e *Engine) tellSlow(i vfs.DiskSlowInfo) {
+	e.options.Logger.Warn("store: the disk is slow", "file", i.Path, "operation", i.OpType.String(), "duration", i.Duration.Round(time.Millisecond))
 }
 
 // checkFormat marks a new store with the layout of its keys and refuses a foreign one.
@@ -269,7 +305,8 @@ func (e *Engine) Close() error {
 	}
 	e.tasks.Wait()
 	e.awaitSnapshots()
-	if err := e.db.Close(); err != nil {
+	e.fs.armed.Store(false) // what fails from here on is returned
+	if err := errors.Join(e.db.Close(), e.closeFS()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
@@ -277,7 +314,7 @@ func (e *Engine) Close() error {
 
 // awaitSnapshots returns when no snapshot uses Pebble any more.
 func (e *Engine) awaitSnapshots() {
-	late := time.AfterFunc(snapshotMax, func() {
+	late := time.AfterFunc(e.options.snapshotMax, func() {
 		for _, s := range e.openSnapshots() {
 			e.options.Logger.Error("snapshot held beyond its time", "space", string(s.space))
 			s.shut()

@@ -34,38 +34,57 @@ func onceKey(buf []byte, w int64, s *space, once []byte) []byte {
 }
 
 // seen looks for the batches' idempotency keys and takes over the results of the first
-// commit. The week to come is asked as well: the machine's clock may have jumped back.
+// commit: under each key, its own batch's and those of the batches without a key.
 func (c *commit) seen() (bool, error) {
+	any := false
 	for i := range c.batches {
-		once := c.batches[i].Once
-		if once == nil {
+		if c.batches[i].Once == nil {
 			continue
 		}
-		now := c.e.options.Now()
-		for w := week(now) - 1; w <= week(now)+1; w++ {
-			c.key = onceKey(c.key, w, c.spaces[i], once)
-			value, err := c.e.read(c.key)
-			if errors.Is(err, kv.ErrNotFound) {
-				continue
-			} else if err != nil {
-				return false, err
-			}
-			at, results, err := parseResults(value)
-			if err != nil {
-				return false, err
-			}
-			if now.Sub(at) > onceKept {
-				continue
-			}
-			for j := range c.batches {
+		results, err := c.remembered(c.spaces[i], c.batches[i].Once)
+		if err != nil {
+			return false, err
+		}
+		if results == nil {
+			continue
+		}
+		any = true
+		for j := range c.batches {
+			if j == i || c.batches[j].Once == nil {
 				c.results[j] = results[c.batches[j].Space]
-				c.results[j].Already = true
 			}
-			c.e.stats.repeats.Add(1)
-			return true, nil
 		}
 	}
-	return false, nil
+	if any {
+		for j := range c.results {
+			c.results[j].Already = true
+		}
+		c.e.stats.repeats.Add(1)
+	}
+	return any, nil
+}
+
+// remembered gives what is kept under one idempotency key, nil when it was not seen. The
+// week to come is asked as well: the machine's clock may have jumped back.
+func (c *commit) remembered(s *space, once []byte) (map[kv.Space]kv.Result, error) {
+	now := c.e.options.Now()
+	for w := week(now) - 1; w <= week(now)+1; w++ {
+		c.key = onceKey(c.key, w, s, once)
+		value, err := c.e.read(c.key)
+		if errors.Is(err, kv.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		at, results, err := parseResults(value)
+		if err != nil {
+			return nil, err
+		}
+		if now.Sub(at) <= onceKept {
+			return results, nil
+		}
+	}
+	return nil, nil
 }
 
 // remember writes the results down under each idempotency key: its own batch's and those

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -36,7 +35,7 @@ const (
 // pebbleOptions are how the engine runs Pebble.
 func (e *Engine) pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:                          e.options.FS,
+		FS:                          e.fs,
 		FormatMajorVersion:          formatMajor,
 		CacheSize:                   e.options.CacheBytes,
 		MemTableSize:                e.options.memTableMax,
@@ -65,9 +64,6 @@ func (e *Engine) listener() *pebble.EventListener {
 		BackgroundError: func(err error) { log.Warn("store: work in the background failed and is tried again", "error", err) },
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			log.Error("store: damaged data", "file", i.Path, "details", fmt.Sprint(i.Details))
-		},
-		DiskSlow: func(i pebble.DiskSlowInfo) {
-			log.Warn("store: the disk is slow", "file", i.Path, "operation", i.OpType.String(), "duration", i.Duration.Round(time.Millisecond))
 		},
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) { log.Debug("store: writing waits", "reason", i.Reason) },
 	}

@@ -60,17 +60,9 @@ func newRoom(e *Engine) *room {
 	return r
 }
 
-// fs is the engine's file system.
-func (r *room) fs() vfs.FS {
-	if r.e.options.FS != nil {
-		return r.e.options.FS
-	}
-	return vfs.Default
-}
-
 // ask asks the file system.
 func (r *room) ask() (uint64, error) {
-	usage, err := r.fs().GetDiskUsage(r.e.options.Dir)
+	usage, err := r.e.fs.GetDiskUsage(r.e.options.Dir)
 	return usage.AvailBytes, err
 }
 
@@ -160,11 +152,11 @@ func (r *room) hasRoomForBallast(free uint64) bool {
 }
 
 // ballastPath is where the file lies.
-func (r *room) ballastPath() string { return r.fs().PathJoin(r.e.options.Dir, ballastName) }
+func (r *room) ballastPath() string { return r.e.fs.PathJoin(r.e.options.Dir, ballastName) }
 
 // dropBallast gives the space back; r.mu must be held.
 func (r *room) dropBallast() error {
-	if err := r.fs().Remove(r.ballastPath()); err != nil {
+	if err := r.e.fs.Remove(r.ballastPath()); err != nil {
 		return err
 	}
 	r.ballast = false
@@ -181,7 +173,7 @@ func (r *room) keepBallast() {
 	}
 	if free, err := r.free(); err != nil || !r.hasRoomForBallast(free) {
 		// A former run's file is still there to be given up.
-		_, err := r.fs().Stat(r.ballastPath())
+		_, err := r.e.fs.Stat(r.ballastPath())
 		r.ballast = err == nil
 		return
 	}
@@ -194,13 +186,13 @@ func (r *room) keepBallast() {
 
 // makeBallast reserves the blocks.
 func (r *room) makeBallast() error {
-	f, err := r.fs().Create(r.ballastPath(), vfs.WriteCategoryUnspecified)
+	f, err := r.e.fs.Create(r.ballastPath(), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
 	err = f.Preallocate(0, r.e.options.Ballast)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("reserve %d octets: %w", r.e.options.Ballast, errors.Join(err, r.fs().Remove(r.ballastPath())))
+		return fmt.Errorf("reserve %d octets: %w", r.e.options.Ballast, errors.Join(err, r.e.fs.Remove(r.ballastPath())))
 	}
 	return nil
 }

@@ -127,26 +127,30 @@ func (e *Engine) Commit(ctx context.Context, batches ...kv.Batch) ([]kv.Result, 
 	return results, nil
 }
 
-// seen gives the results of the first commit when a Once of the batches was seen.
+// seen gives the results of the first commit when a Once of the batches was seen: under
+// each, its own batch's and those of the batches without one.
 func (e *Engine) seen(batches []kv.Batch) []kv.Result {
+	any, results := false, make([]kv.Result, len(batches))
 	for i := range batches {
-		if batches[i].Once == nil {
+		o, ok := e.space(batches[i].Space).once[string(batches[i].Once)]
+		if batches[i].Once == nil || !ok || e.now().Sub(o.at) > onceKept {
 			continue
 		}
-		s := e.space(batches[i].Space)
-		o, ok := s.once[string(batches[i].Once)]
-		if !ok || e.now().Sub(o.at) > onceKept {
-			continue
-		}
-		results := make([]kv.Result, len(batches))
+		any = true
 		for j := range batches {
-			results[j] = o.results[batches[j].Space]
-			results[j].Taken = slices.Clone(results[j].Taken)
-			results[j].Already = true
+			if j == i || batches[j].Once == nil {
+				results[j] = o.results[batches[j].Space]
+				results[j].Taken = slices.Clone(results[j].Taken)
+			}
 		}
-		return results
 	}
-	return nil
+	if !any {
+		return nil
+	}
+	for j := range results {
+		results[j].Already = true
+	}
+	return results
 }
 
 // remember keeps the results under each Once of the batches.

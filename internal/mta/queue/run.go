@@ -200,7 +200,7 @@ func (s *scheduler) claim(ctx context.Context, id ItemID) (*entry, error) {
 		case stateReady:
 			e.lane.ready--
 			fallthrough
-		case stateWaiting:
+		case stateWaiting, stateActive:
 			wasReady := e.state == stateReady
 			e.state = stateReserved
 			s.uncache(e)

@@ -1,0 +1,90 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"postroad/internal/kv/diskkv"
+	"postroad/internal/mta/queue"
+)
+
+// metricsTimeout bounds a scrape: reading its request and writing the answer.
+const metricsTimeout = 30 * time.Second
+
+// figure is one value that is read when somebody asks.
+type figure struct {
+	name, help string
+	counter    bool
+	value      func() float64
+}
+
+// figures are read from the parts' own statistics; nothing is counted twice.
+func (s *Server) figures() []figure {
+	q := func(f func(queue.Stats) int64) func() float64 {
+		return func() float64 { return float64(f(s.Queue.Stats())) }
+	}
+	e := func(f func(diskkv.Stats) uint64) func() float64 {
+		return func() float64 { return float64(f(s.Engine.Stats())) }
+	}
+	return []figure{
+		{"queue_submitted_total", "Mails taken responsibility for.", true, q(func(s queue.Stats) int64 { return s.Submitted })},
+		{"queue_refused_total", "Mails answered with an error.", true, q(func(s queue.Stats) int64 { return s.Refused })},
+		{"queue_notices_total", "Delivery status notifications made.", true, q(func(s queue.Stats) int64 { return s.Notices })},
+		{"queue_attempts_total", "Deliveries tried by transports.", true, q(func(s queue.Stats) int64 { return s.Attempts })},
+		{"queue_errors_total", "Errors of the queue itself.", true, q(func(s queue.Stats) int64 { return s.Errors })},
+		{"queue_delivered_total", "Recipients handed to the next server.", true, q(func(s queue.Stats) int64 { return s.Delivered })},
+		{"queue_deferred_total", "Recipients put off.", true, q(func(s queue.Stats) int64 { return s.Deferred })},
+		{"queue_failed_total", "Recipients given up.", true, q(func(s queue.Stats) int64 { return s.Failed })},
+		{"queue_active", "Deliveries under way.", false, q(func(s queue.Stats) int64 { return int64(s.Active) })},
+		{"queue_items_in_memory", "Items near their time.", false, q(func(s queue.Stats) int64 { return int64(s.InMemory) })},
+		{"kv_commits_total", "Durable commits.", true, e(func(s diskkv.Stats) uint64 { return s.Commits })},
+		{"kv_conflicts_total", "Commits refused by a guard and prepared anew.", true, e(func(s diskkv.Stats) uint64 { return s.Conflicts })},
+		{"kv_full_total", "Commits refused for want of disk space.", true, e(func(s diskkv.Stats) uint64 { return s.Full })},
+		{"kv_disk_bytes", "Octets of keys on the disk.", false, func() float64 { return float64(s.Engine.Metrics().DiskSpaceUsage()) }},
+		{"disk_free_bytes", "Octets left on the disk of the data directory.", false, func() float64 {
+			free, err := freeBytes(s.config.DataDirectory)
+			if err != nil {
+				s.log.Error("metrics", "error", err)
+			}
+			return float64(free)
+		}},
+		{"connections", "Connections of mail programs.", false, func() float64 {
+			s.limiter.mu.Lock()
+			defer s.limiter.mu.Unlock()
+			return float64(s.limiter.all)
+		}},
+	}
+}
+
+// metricsDoor serves /metrics.
+func (s *Server) metricsDoor(l Listener) (running, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, f := range s.figures() {
+		o := prometheus.Opts{Namespace: "postroad", Name: f.name, Help: f.help}
+		if f.counter {
+			registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts(o), f.value))
+		} else {
+			registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(o), f.value))
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	h := &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: metricsTimeout}
+	shutdown := func(ctx context.Context) error {
+		err := h.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return errors.Join(err, h.Close())
+		}
+		return err
+	}
+	return running{door: l.Door, serve: func(l net.Listener) error { return h.Serve(l) }, shutdown: shutdown,
+		closed: http.ErrServerClosed, ls: Listeners{l}}, nil
+}

@@ -1,0 +1,11 @@
+package server
+
+import "syscall"
+
+// childAttributes start a process as the user, which dies when its parent does.
+func childAttributes(a *account) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups},
+		Pdeathsig:  syscall.SIGTERM,
+	}
+}
