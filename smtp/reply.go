@@ -164,6 +164,7 @@ func (p *ReplyParser) Add(line string) (r Reply, done bool, err error) {
 // add takes the text of one line; the enhanced code, if it is that of the reply, is taken
 // from it.
 func (p *ReplyParser) add(code int, text string) {
+	text = strings.Map(printable, text)
 	first := p.reply.Code == 0
 	p.reply.Code = code
 	c, rest, ok := ParseEnhancedCode(text)
@@ -172,4 +173,13 @@ func (p *ReplyParser) add(code int, text string) {
 		text = rest
 	}
 	p.reply.Lines = append(p.reply.Lines, text)
+}
+
+// printable makes a control character, which no reply should have and no log should get,
+// a space.
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return ' '
+	}
+	return r
 }

@@ -114,5 +114,8 @@ func (c *Conn) mayAuth() bool {
 func (c *Conn) authOptions() *sasl.Options {
 	o := *c.server.options.Auth
 	o.Bindings = c.bindings
+	if f := c.server.options.AuthBackend; f != nil {
+		o.Backend = f(c.client.Addr())
+	}
 	return &o
 }

@@ -86,9 +86,11 @@ type Options struct {
 	ImplicitTLS bool        // the handshake comes first (RFC 8314, 3.3)
 	RequireTLS  bool        // MAIL, and AUTH, only over TLS: 530 5.7.0
 
-	Auth         *sasl.Options // nil: no AUTH; its Bindings are filled in for each connection
-	InsecureAuth bool          // AUTH without TLS too; for tests and trusted lines
-	RequireAuth  bool          // MAIL only after AUTH: 530 5.7.0
+	Auth *sasl.Options // nil: no AUTH; its Bindings are filled in for each connection
+	// AuthBackend, when set, makes the backend of each connection, in place of Auth.Backend.
+	AuthBackend  func(client netip.Addr) sasl.Backend
+	InsecureAuth bool // AUTH without TLS too; for tests and trusted lines
+	RequireAuth  bool // MAIL only after AUTH: 530 5.7.0
 
 	// Extensions are those offered beyond what is always there (PIPELINING, SIZE, 8BITMIME,
 	// ENHANCEDSTATUSCODES, CHUNKING, LIMITS) or has options of its own (STARTTLS, AUTH).

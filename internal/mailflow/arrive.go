@@ -1,0 +1,60 @@
+package mailflow
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"postroad/internal/blob"
+	"postroad/message"
+	"postroad/smtp"
+)
+
+// HopsMax is the number of Received fields at which a message is taken for one that goes
+// round in circles (RFC 5321, 6.3).
+const HopsMax = 100
+
+// Stager stages bodies; *blob.Bodies is one.
+type Stager interface {
+	Stage(ctx context.Context, r io.Reader, max int64) (blob.Body, error)
+	Discard(b blob.Body)
+}
+
+// What is wrong with content.
+var (
+	ErrHops   = smtp.NewError(554, smtp.EnhancedCode{5, 4, 6}, "Too many hops: the message goes round in circles")
+	ErrHeader = smtp.NewError(554, smtp.EnhancedCode{5, 6, 0}, "Header too large")
+	ErrSize   = smtp.NewError(552, smtp.EnhancedCode{5, 3, 4}, "Message too large")
+	ErrSpace  = smtp.NewError(452, smtp.EnhancedCode{4, 3, 1}, "Not enough storage, try again later")
+)
+
+// Arrive stages content behind the fields that a door puts on top, and takes its structure
+// apart while it goes by: the octets are looked at once. The size limit, in octets, is
+// that of the content. An error that is a *smtp.Error is the content's fault and fit for
+// the peer; after any error nothing is kept. The caller discards the body if no commit
+// takes it.
+func Arrive(ctx context.Context, s Stager, top []byte, content io.Reader, sizeMax int64) (blob.Body, *message.Message, error) {
+	parser := message.NewParser(message.Limits{})
+	all := io.TeeReader(io.MultiReader(bytes.NewReader(top), content), parser)
+	body, err := s.Stage(ctx, all, sizeMax+int64(len(top)))
+	switch {
+	case errors.Is(err, blob.ErrTooLarge):
+		return blob.Body{}, nil, ErrSize.With(err)
+	case errors.Is(err, blob.ErrFull):
+		return blob.Body{}, nil, ErrSpace.With(err)
+	case err != nil:
+		return blob.Body{}, nil, fmt.Errorf("stage the content: %w", err)
+	}
+	m, err := parser.Close()
+	if err != nil {
+		s.Discard(body)
+		return blob.Body{}, nil, ErrHeader.With(err)
+	}
+	if m.Received > HopsMax {
+		s.Discard(body)
+		return blob.Body{}, nil, ErrHops
+	}
+	return body, m, nil
+}
