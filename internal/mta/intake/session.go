@@ -19,6 +19,7 @@ type Session struct {
 	unknown int // recipients named in vain
 
 	mail    mailflow.Mail // the transaction
+	size    int64         // as the sender told it, 0: not
 	outside bool          // some recipient is not (only) ours
 }
 
@@ -46,7 +47,7 @@ func (s *Session) Mail(_ context.Context, returnPath address.Address, p smtp.Mai
 			TLS:      smtp.DescribeTLS(s.conn.TLS()),
 		},
 	}
-	s.outside = false
+	s.size, s.outside = p.Size, false
 	return nil
 }
 
@@ -83,7 +84,7 @@ func (s *Session) checkQuota(ctx context.Context, t *directory.Target) error {
 	if full == nil || t.Kind != directory.Mailbox || len(t.Accounts) != 1 {
 		return nil
 	}
-	over, err := full(ctx, t.Accounts[0].Account, 0)
+	over, err := full(ctx, t.Accounts[0].Account, s.size)
 	if err != nil {
 		return errLookup.With(err)
 	}
@@ -135,7 +136,7 @@ func (s *Session) top(m *mailflow.Mail) []byte {
 }
 
 // Reset forgets the transaction.
-func (s *Session) Reset() { s.mail, s.outside = mailflow.Mail{}, false }
+func (s *Session) Reset() { s.mail, s.size, s.outside = mailflow.Mail{}, 0, false }
 
 // Close has nothing to free.
 func (s *Session) Close() {}

@@ -1,0 +1,203 @@
+// Package submit is the one door for our own users: ports 587 and 465, and everything
+// else by which a user sends mail. It knows who sends, asks whether they may use the
+// addresses they write as, puts in what RFC 6409 lets a submission server put in, and
+// takes out what must not go.
+//
+// The main type is [Submitter]; its method Submit works without SMTP, [Session] is SMTP
+// on top of it. The package routes nothing and signs nothing.
+//
+// RFC 6409 (5.1, 6.1, 8), RFC 5322 (3.6), RFC 4865, RFC 8314.
+package submit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"postroad/address"
+	"postroad/internal/directory"
+	"postroad/internal/mailflow"
+	"postroad/message"
+	"postroad/smtp"
+	"postroad/smtp/smtpserver"
+)
+
+// Extensions are what this door serves beyond smtpserver's own; FUTURERELEASE needs
+// HoldMax too.
+const Extensions = smtp.DSN | smtp.SMTPUTF8 | smtp.DeliverByExtension | smtp.FutureRelease | smtp.MTPriority
+
+// HoldMax is the longest time that mail is held for its sender (RFC 4865, 4): a month.
+const HoldMax = 31 * 24 * time.Hour
+
+// RecipientsMax is the number of recipients of one mail.
+const RecipientsMax = smtpserver.DefaultRcptMax
+
+// Options are what a Submitter is made of.
+type Options struct {
+	Hostname  string // in Received fields and Message-IDs
+	Directory directory.Directory
+	Submitter mailflow.Submitter
+	Bodies    mailflow.Stager
+	Clock     Clock
+	SizeMax   int64        // octets of a message; 0: smtpserver's default
+	Logger    *slog.Logger // nil: nothing is logged
+}
+
+// Clock makes ids for mail in transit; *hlc.Clock is one.
+type Clock interface{ Next() mailflow.ID }
+
+// Submitter takes mail from users. Its methods may be called by many goroutines at once.
+type Submitter struct {
+	options Options
+	now     func() time.Time
+}
+
+// New returns a Submitter.
+func New(o Options) *Submitter {
+	if o.SizeMax == 0 {
+		o.SizeMax = smtpserver.DefaultSizeMax
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Submitter{options: o, now: time.Now}
+}
+
+// Envelope is what comes with the content.
+type Envelope struct {
+	ReturnPath address.Address
+	Recipients []mailflow.Recipient
+	Params     smtp.MailParams // Size and Auth are of no account
+	Origin     mailflow.Origin // Account is filled in
+	Trace      smtp.Trace      // of the Received field: With, and TLS if there is any
+}
+
+// What a user is told.
+var (
+	errSender     = smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "You may not send as this address")
+	errFrom       = smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "You may not send with this From address")
+	errNoFrom     = smtp.NewError(554, smtp.EnhancedCode{5, 6, 0}, "The message needs exactly one From field with an address")
+	errHold       = smtp.NewError(501, smtp.EnhancedCode{5, 5, 4}, "Release time out of range")
+	errRecipients = smtp.NewError(452, smtp.EnhancedCode{4, 5, 3}, "Too many recipients")
+	errNobody     = smtp.NewError(554, smtp.EnhancedCode{5, 5, 1}, "No recipients")
+	errLookup     = smtp.NewError(451, smtp.EnhancedCode{4, 3, 0}, "Cannot look the address up now, try again later")
+)
+
+// CheckReturnPath tells whether the user may use the return path. The null one is for
+// everybody: notices that mail programs send have it (RFC 8098, 3).
+func (s *Submitter) CheckReturnPath(ctx context.Context, who directory.Principal, a address.Address) error {
+	if a.IsNull() {
+		return nil
+	}
+	return s.check(ctx, who, a, errSender)
+}
+
+// check asks the directory; refusal is what the user hears.
+func (s *Submitter) check(ctx context.Context, who directory.Principal, a address.Address, refusal *smtp.Error) error {
+	ok, err := s.options.Directory.MaySendAs(ctx, who, a)
+	if err != nil {
+		s.options.Logger.Error("submit: look a sender up", "account", who.ID.String(), "address", a.String(), "error", err)
+		return errLookup.With(err)
+	}
+	if !ok {
+		return refusal
+	}
+	return nil
+}
+
+// CheckRecipient tells whether mail for the address can be taken: anything that is not
+// ours, and what there is of ours.
+func (s *Submitter) CheckRecipient(ctx context.Context, a address.Address) error {
+	t, err := s.options.Directory.Resolve(ctx, a)
+	if err != nil {
+		s.options.Logger.Error("submit: look a recipient up", "recipient", a.String(), "error", err)
+		return errLookup.With(err)
+	}
+	if refusal := t.Refusal(); refusal != nil && t.Kind != directory.NotLocal {
+		return refusal
+	}
+	return nil
+}
+
+// Submit takes a mail: it checks the envelope and the header, mends the header, stages
+// the content and gives the mail on. A nil error means what it means for
+// mailflow.Submitter. An error that is a *smtp.Error is for the user's eyes.
+func (s *Submitter) Submit(ctx context.Context, who directory.Principal, e Envelope, content io.Reader) (mailflow.ID, []mailflow.Status, error) {
+	if err := s.CheckReturnPath(ctx, who, e.ReturnPath); err != nil {
+		return 0, nil, err
+	}
+	for i := range e.Recipients {
+		if err := s.CheckRecipient(ctx, e.Recipients[i].Address); err != nil {
+			return 0, nil, err
+		}
+	}
+	return s.take(ctx, who, e, content)
+}
+
+// take is Submit for an envelope that was checked already.
+func (s *Submitter) take(ctx context.Context, who directory.Principal, e Envelope, content io.Reader) (mailflow.ID, []mailflow.Status, error) {
+	m, err := s.mail(who, &e)
+	if err != nil {
+		return 0, nil, err
+	}
+	mended := message.EditHeader(content, message.HeaderOctetsMax, func(block []byte) ([]byte, error) {
+		return s.mend(ctx, who, block)
+	})
+	body, structure, err := mailflow.Arrive(ctx, s.options.Bodies, s.top(m, &e), mended, s.options.SizeMax)
+	if err != nil {
+		if errors.Is(err, message.ErrHeaderTooLarge) {
+			err = mailflow.ErrHeader.With(err)
+		}
+		return 0, nil, err
+	}
+	m.Body, m.Message = body, structure
+	m.EightBit = m.EightBit || structure.EightBit
+	statuses, err := s.options.Submitter.Submit(ctx, m, mailflow.SubmitOptions{})
+	if err != nil {
+		s.options.Bodies.Discard(body)
+		return 0, nil, fmt.Errorf("submit %s: %w", m.ID, err)
+	}
+	return m.ID, statuses, nil
+}
+
+// mail makes the mail of an envelope.
+func (s *Submitter) mail(who directory.Principal, e *Envelope) (*mailflow.Mail, error) {
+	now := s.now()
+	m := &mailflow.Mail{
+		ID:         s.options.Clock.Next(),
+		ReturnPath: e.ReturnPath,
+		Recipients: e.Recipients,
+		Received:   now,
+		Origin:     e.Origin,
+		EightBit:   e.Params.Body == smtp.Body8BitMIME,
+		SMTPUTF8:   e.Params.SMTPUTF8,
+		Return:     e.Params.Return,
+		EnvID:      e.Params.EnvID,
+		Priority:   e.Params.Priority,
+		HoldUntil:  e.Params.HoldUntil,
+		DeliverBy:  e.Params.By,
+	}
+	m.Origin.Account = who.ID
+	if e.Params.HoldFor > 0 {
+		m.HoldUntil = now.Add(e.Params.HoldFor)
+	}
+	switch {
+	case m.HoldUntil.Sub(now) > HoldMax:
+		return nil, errHold
+	case len(m.Recipients) == 0:
+		return nil, errNobody
+	case len(m.Recipients) > RecipientsMax:
+		return nil, errRecipients
+	}
+	return m, nil
+}
+
+// top is the Received field. Where users sit is nobody's business but the log's, so it
+// has neither their address nor the name of their machine, and no recipient.
+func (s *Submitter) top(m *mailflow.Mail, e *Envelope) []byte {
+	t := smtp.Trace{By: s.options.Hostname, With: e.Trace.With, ID: m.ID.String(), UTF8: m.SMTPUTF8, TLS: e.Trace.TLS, At: m.Received}
+	return t.AppendTo(nil)
+}
