@@ -45,6 +45,11 @@ func domainUnicode(s string) (string, error) {
 		}
 		return u, nil
 	}
+	for label := range strings.SplitSeq(s, ".") {
+		if len(label) > 4 && strings.EqualFold(label[:4], "xn--") && !isASCII(label) {
+			return "", syntaxError("A-label that is not ASCII")
+		}
+	}
 	a, err := lookup.ToASCII(s)
 	if err != nil {
 		return "", syntaxError("international domain name")
