@@ -321,16 +321,6 @@ func (c *Conn) put(s string) {
 	*b = append(*b, s...)
 }
 
-// putAll adds the parts of one line and its end; the buffer does not grow past its limit.
-func (c *Conn) putLine(parts ...string) error {
-	b := c.buffer()
-	for _, s := range parts {
-		*b = append(*b, s...)
-	}
-	*b = append(*b, '\r', '\n')
-	return c.relieve()
-}
-
 // relieve sends the answers when there are many.
 func (c *Conn) relieve() error {
 	if len(*c.buffer()) < outMax {
