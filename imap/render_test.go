@@ -38,7 +38,7 @@ func TestBodyStructure(t *testing.T) {
 		{"image", "Content-Type: image/png\nContent-MD5: abc\nContent-Location: u\nContent-Language: de\n\nx",
 			`("IMAGE" "PNG" NIL NIL NIL "7BIT" 1 "abc" NIL "de" "u")`},
 		{"encoded message", "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\neA==\n",
-			`("MESSAGE" "RFC822" NIL NIL NIL "BASE64" 6 (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0) 1 NIL NIL NIL NIL)`},
+			`("APPLICATION" "OCTET-STREAM" NIL NIL NIL "BASE64" 6 NIL NIL NIL NIL)`},
 		{"disposition", "Content-Disposition: attachment; filename=\"a\\\"b\"\n\n",
 			`("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0 NIL ("attachment" ("filename" "a\"b")) NIL NIL)`},
 	} {
@@ -46,6 +46,16 @@ func TestBodyStructure(t *testing.T) {
 		if got := string(AppendBodyStructure(nil, m.Root, true)); got != test.want {
 			t.Errorf("%s:\n %s\nwant\n %s", test.name, got, test.want)
 		}
+	}
+}
+
+// TestBodyStructureOpaque renders a message in a message that has no structure: the
+// syntax still wants an envelope and a body.
+func TestBodyStructureOpaque(t *testing.T) {
+	p := &message.Part{Type: "message", Subtype: "rfc822", Encoding: "7bit", Lines: 3}
+	want := `("MESSAGE" "RFC822" NIL NIL NIL "7BIT" 0 (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0) 3)`
+	if got := string(AppendBodyStructure(nil, p, false)); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
 

@@ -33,7 +33,8 @@ type Client struct {
 	tls  *tls.Conn
 	in   *reader
 	out  *bufio.Writer
-	zip  *flate.Writer // COMPRESS
+	zip  *flate.Writer // COMPRESS; writes to raw
+	raw  *bufio.Writer
 	tag  int
 	caps []string // in upper case, as told last; nil: not told
 	utf8 bool
@@ -127,7 +128,7 @@ func refused(command string, r *Response) error {
 
 // read reads one response.
 func (c *Client) read() (*Response, error) {
-	if c.Timeout > 0 {
+	if c.Timeout > 0 && c.in.b.Buffered() == 0 {
 		if err := c.conn.SetReadDeadline(time.Now().Add(c.Timeout)); err != nil {
 			return nil, err
 		}
@@ -161,10 +162,13 @@ func (c *Client) flush() error {
 	if err := c.out.Flush(); err != nil {
 		return err
 	}
-	if c.zip != nil {
-		return c.zip.Flush()
+	if c.zip == nil {
+		return nil
 	}
-	return nil
+	if err := c.zip.Flush(); err != nil {
+		return err
+	}
+	return c.raw.Flush()
 }
 
 // start writes tag and command without CRLF.
@@ -366,11 +370,12 @@ func (c *Client) Compress() error {
 	if _, err := c.Do("COMPRESS DEFLATE"); err != nil {
 		return err
 	}
-	zip, err := flate.NewWriter(c.conn, flate.BestSpeed)
+	raw := bufio.NewWriterSize(c.conn, 16<<10)
+	zip, err := flate.NewWriter(raw, flate.BestSpeed)
 	if err != nil {
 		return err
 	}
-	c.zip = zip
+	c.zip, c.raw = zip, raw
 	c.in = &reader{b: bufio.NewReaderSize(flate.NewReader(c.in.b), 16<<10)}
 	c.out = bufio.NewWriterSize(zip, 16<<10)
 	return nil
@@ -379,8 +384,7 @@ func (c *Client) Compress() error {
 // Logout says good bye and closes the connection.
 func (c *Client) Logout() error {
 	_, err := c.Do("LOGOUT")
-	if e := c.conn.Close(); err == nil {
-		err = e
-	}
+	// The server may have closed first, which is no failure.
+	_ = c.conn.Close()
 	return err
 }

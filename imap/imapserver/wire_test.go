@@ -61,8 +61,8 @@ type wire struct {
 	ended  chan struct{}
 }
 
-// newWire starts a server for one connection over a store.
-func newWire(t testing.TB, store *fakeStore, change func(*Options)) *wire {
+// newServer makes a server whose sessions are over a store.
+func newServer(t testing.TB, store *fakeStore, change func(*Options)) *Server {
 	o := Options{
 		NewSession: func(context.Context, *Conn) (Session, error) {
 			return &fakeSession{store: store}, nil
@@ -76,7 +76,12 @@ func newWire(t testing.TB, store *fakeStore, change func(*Options)) *wire {
 	if change != nil {
 		change(&o)
 	}
-	w := &wire{t: t, server: New(o), store: store, ended: make(chan struct{})}
+	return New(o)
+}
+
+// newWire starts a server for one connection over a store.
+func newWire(t testing.TB, store *fakeStore, change func(*Options)) *wire {
+	w := &wire{t: t, server: newServer(t, store, change), store: store, ended: make(chan struct{})}
 	client, server := net.Pipe()
 	w.conn = client
 	go func() {
