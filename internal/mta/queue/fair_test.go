@@ -175,3 +175,35 @@ func TestEndOfRun(t *testing.T) {
 		}
 	})
 }
+
+// TestStaleOffers lets the sweep offer what the disk does not have any more like that.
+func TestStaleOffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		timed, held := w.mail("x", sender, "timed@out.test"), w.mail("x", sender, "held@out.test")
+		timed.HoldUntil = time.Now().Add(time.Hour)
+		w.submit(timed)
+		w.submit(held)
+		if err := w.queue.Hold(t.Context(), ItemID{Mail: held.ID}); err != nil {
+			t.Fatal(err)
+		}
+		stop := w.run()
+		time.Sleep(time.Second)
+		gone := ItemID{Mail: 12345}
+		for _, id := range []ItemID{{Mail: timed.ID}, {Mail: held.ID}, gone} {
+			if !w.queue.scheduler.offer(id, time.Now(), summary{hop: mailflow.NextHop{Transport: "smtp", Domain: "out.test"}}) {
+				t.Errorf("%s was in memory", id)
+			}
+		}
+		w.queue.scheduler.signal()
+		time.Sleep(time.Second)
+		if len(w.sent) != 0 || w.queue.Stats().InMemory != 0 {
+			t.Errorf("sent %v, %d in memory", w.sent, w.queue.Stats().InMemory)
+		}
+		time.Sleep(2 * time.Hour)
+		stop()
+		if len(w.sent) != 1 || w.sent[0] != "timed@out.test" {
+			t.Errorf("sent %v", w.sent)
+		}
+	})
+}

@@ -29,6 +29,7 @@ type plan struct {
 	notices []*mailflow.Mail
 	onward  []onward
 	mails   int   // delivered within the unit
+	lost    int   // failures that nobody is told of
 	parent  *item // that is being split
 }
 
@@ -79,6 +80,7 @@ func (q *Queue) run(ctx context.Context, work func(ctx context.Context, p *plan)
 // done hands the items of a committed plan to the scheduler.
 func (p *plan) done() {
 	p.q.stats.notices.Add(int64(len(p.notices)))
+	p.q.stats.lost.Add(int64(p.lost))
 	if len(p.items) > 0 {
 		p.q.scheduler.admit(p.items)
 	}
@@ -272,37 +274,40 @@ func wantsSuccess(m *mailflow.Mail, r *mailflow.Recipient, s *mailflow.Status) b
 	return s.Action == mailflow.Delivered || s.Action == mailflow.Relayed || s.Action == mailflow.Expanded
 }
 
-// notify composes one notice about the recipients that want it and lets it go onward. A
-// mail without return path gets none, ever: that is how loops of notices end (RFC 5321,
-// 4.5.5, 6.1).
+// notify composes one notice about the recipients that want it and lets it go onward. Of
+// a mail without return path the Bouncer makes none, or one to a postmaster: that is how
+// loops of notices end (RFC 5321, 4.5.5, 6.1).
 func (p *plan) notify(ctx context.Context, m *mailflow.Mail, statuses []mailflow.Status, depth int, kind mailflow.Action,
 	wants func(*mailflow.Mail, *mailflow.Recipient, *mailflow.Status) bool) error {
-	var about mailflow.Mail
+	var rcpts []mailflow.Recipient
 	var reported []mailflow.Status
 	for i := range statuses {
 		if wants(m, &m.Recipients[i], &statuses[i]) {
-			about.Recipients = append(about.Recipients, m.Recipients[i])
+			rcpts = append(rcpts, m.Recipients[i])
 			reported = append(reported, statuses[i])
 		}
 	}
-	if len(reported) == 0 {
+	if len(reported) == 0 || m.ReturnPath.IsNull() && kind != mailflow.Failed {
 		return nil
 	}
-	rcpts := about.Recipients
-	about = *m
-	about.Recipients = rcpts
-	if m.ReturnPath.IsNull() {
-		if kind == mailflow.Failed {
-			p.q.stats.lost.Add(1)
-			p.q.record(p.u, Event{Kind: EventLost, Item: ItemID{Mail: m.ID}, Mail: &about, Statuses: reported})
+	if kind == mailflow.Relayed && m.DeliverBy != nil {
+		// These hear of it though they did not ask for success (RFC 2852, 4.1.4).
+		for i := range rcpts {
+			rcpts[i].Notify |= smtp.NotifySuccess
+			reported[i].PassedOn = false
 		}
-		return nil
 	}
+	about := *m
+	about.Recipients = rcpts
 	notice, err := p.q.options.Bouncer.Compose(ctx, &about, reported, kind)
 	if err != nil {
 		return fmt.Errorf("compose notice for %s: %w", m.ID, err)
 	}
 	if notice == nil {
+		if kind == mailflow.Failed {
+			p.lost++
+			p.q.record(p.u, Event{Kind: EventLost, Item: ItemID{Mail: m.ID}, Mail: &about, Statuses: reported})
+		}
 		return nil
 	}
 	p.notices = append(p.notices, notice)

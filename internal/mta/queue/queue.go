@@ -50,8 +50,8 @@ type Router interface {
 type Bouncer interface {
 	// Compose returns the notice of a kind about all recipients of m, whose statuses are
 	// in order: Failed, Delayed, or Relayed for success (then a status may be Delivered
-	// or Expanded too). The caller has seen to it that each recipient asked for it. The
-	// result is nil where none is due: a null return path. Its body is staged.
+	// or Expanded too). The caller has seen to it that each recipient wants it. The
+	// result is nil where there is nobody to tell. Its body is staged.
 	Compose(ctx context.Context, m *mailflow.Mail, statuses []mailflow.Status, kind mailflow.Action) (*mailflow.Mail, error)
 }
 

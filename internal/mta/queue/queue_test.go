@@ -182,6 +182,9 @@ func (w *world) Deliver(ctx context.Context, m *mailflow.Mail, hop mailflow.Next
 
 // Compose implements Bouncer.
 func (w *world) Compose(ctx context.Context, m *mailflow.Mail, statuses []mailflow.Status, kind mailflow.Action) (*mailflow.Mail, error) {
+	if m.ReturnPath.IsNull() {
+		return nil, nil
+	}
 	if w.compose != nil {
 		if err := w.compose(); err != nil {
 			return nil, err

@@ -200,7 +200,7 @@ func (s *scheduler) claim(ctx context.Context, id ItemID) (*entry, error) {
 		case stateReady:
 			e.lane.ready--
 			fallthrough
-		case stateWaiting, stateActive:
+		case stateWaiting:
 			wasReady := e.state == stateReady
 			e.state = stateReserved
 			s.uncache(e)
