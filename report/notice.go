@@ -33,7 +33,11 @@ func (n *Notice) Reader() (io.Reader, error) {
 	e := &message.Entity{Type: "multipart", Subtype: "report", Params: message.Params{{Name: "report-type", Value: "delivery-status"}}}
 	h := &e.Header
 	h.AddAddresses("From", message.AddressList{n.From})
-	h.Add("To", n.To.ASCII())
+	if n.To.NeedsUTF8() {
+		h.Add("To", n.To.String())
+	} else {
+		h.Add("To", n.To.ASCII())
+	}
 	h.AddText("Subject", n.Subject)
 	h.AddDate("Date", n.Date)
 	h.Add("Message-ID", n.MessageID)
@@ -72,13 +76,13 @@ func (n *Notice) original() *message.Entity {
 	}
 	switch {
 	case n.OriginalHeaders && n.OriginalUTF8:
-		return n.part("message", "global-headers", "Header of the undelivered message", encoding, n.Original)
+		return n.part("message", "global-headers", "Header of the message", encoding, n.Original)
 	case n.OriginalHeaders:
-		return n.part("text", "rfc822-headers", "Header of the undelivered message", encoding, n.Original)
+		return n.part("text", "rfc822-headers", "Header of the message", encoding, n.Original)
 	case n.OriginalUTF8:
-		return n.part("message", "global", "Undelivered message", encoding, n.Original)
+		return n.part("message", "global", "The message", encoding, n.Original)
 	}
-	return n.part("message", "rfc822", "Undelivered message", encoding, n.Original)
+	return n.part("message", "rfc822", "The message", encoding, n.Original)
 }
 
 // isMessageID tells whether a stranger's Message-ID may be written into a header of ours.

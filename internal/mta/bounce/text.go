@@ -67,7 +67,7 @@ func (t *texts) opening() string {
 		what = "A message without return path, so that its sender cannot be told,"
 	}
 	if s := clean(t.original.Subject, subjectMax); s != "" {
-		what += " “" + s + "”"
+		what += ` "` + s + `"`
 	}
 	if !t.original.Date.IsZero() {
 		what += " of " + t.original.Date.Format("2 January 2006, 15:04 -0700")
@@ -195,7 +195,7 @@ func clean(s string, most int) string {
 		}
 		space = false
 		if b.Len()+utf8.RuneLen(r) > most {
-			b.WriteString("…")
+			b.WriteString("...")
 			break
 		}
 		b.WriteRune(r)
