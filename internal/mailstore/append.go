@@ -38,15 +38,19 @@ type Appended struct {
 const stageCount = 16
 
 // PrepareAppend adds a message to a mailbox within the unit, and to each further one. One
-// Appended a mailbox, in order. A nearly full account is found at the commit: the error
-// wraps kv.ErrLimit; [Account.Room] asks before.
+// Appended a mailbox, in order. With an error nothing is added to the unit. A quota that
+// others use up meanwhile is found at the commit, whose error wraps kv.ErrLimit then.
 func (a *Account) PrepareAppend(ctx context.Context, u *mailflow.Unit, m *Incoming, mailbox MailboxID, also ...MailboxID) ([]*Appended, error) {
 	w, err := a.begin(ctx, u)
 	if err != nil {
 		return nil, err
 	}
 	defer w.close()
+	before := *w.quiet()
 	all, err := w.append(m, append([]MailboxID{mailbox}, also...))
+	if err != nil {
+		*w.quiet() = before // the unit may be committed for others
+	}
 	return all, storageError("append a message", err)
 }
 
@@ -103,7 +107,9 @@ func (w *work) appendTo(box *Mailbox, m *Incoming, row Row, first bool, t thread
 
 	out := &Appended{Mailbox: box.ID, UIDValidity: box.UIDValidity, ID: row.ID}
 	w.u.After(w.a.space, func(r kv.Result) {
-		out.UID, out.ModSeq = uint32(r.Taken[take]), uint64(r.Version)
+		if take < len(r.Taken) { // not when the append was taken back
+			out.UID, out.ModSeq = uint32(r.Taken[take]), uint64(r.Version)
+		}
 	})
 	return out, nil
 }

@@ -291,6 +291,11 @@ func (a *Account) Room(ctx context.Context, bytes, messages int64) error {
 	if err != nil {
 		return err
 	}
+	return q.room(u, bytes, messages)
+}
+
+// room tells whether so much more is allowed.
+func (q Quota) room(u Usage, bytes, messages int64) error {
 	if q.Bytes > 0 && u.Bytes+bytes > q.Bytes || q.Messages > 0 && u.Messages+messages > q.Messages {
 		return fmt.Errorf("%w: %d octets and %d messages are in use", ErrOverQuota, u.Bytes, u.Messages)
 	}

@@ -145,8 +145,12 @@ func readTally(snap kv.Snapshot, id MailboxID) (t tally, err error) {
 func (w *work) charge(octets, messages int64) error {
 	var q Quota
 	if octets > 0 || messages > 0 {
+		var used Usage
 		var err error
-		if q, _, err = readAccount(w.snap); err != nil {
+		if q, used, err = readQuota(w.snap); err != nil {
+			return err
+		}
+		if err := q.room(used, octets, messages); err != nil {
 			return err
 		}
 	}

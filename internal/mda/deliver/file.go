@@ -1,0 +1,98 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"postroad/internal/mailflow"
+	"postroad/internal/mailstore"
+	"postroad/smtp"
+)
+
+// file appends the mail to one account within the unit.
+func (r *round) file(ctx context.Context, f *filing) {
+	err := r.append(ctx, f)
+	if err == nil {
+		f.status = r.status(mailflow.Delivered, 250, smtp.EnhancedCode{2, 1, 5}, "Delivered")
+		return
+	}
+	refused := r.reply(err)
+	action := mailflow.Failed
+	if refused.Temporary() {
+		action = mailflow.Delayed
+	}
+	if !errors.Is(err, mailstore.ErrOverQuota) {
+		r.o.Log.Error("mail cannot be filed", "id", r.m.ID, "account", f.id, "error", err)
+	}
+	f.status = mailflow.Status{Action: action, Reply: refused.Reply, LocalMTA: true, At: r.now}
+}
+
+func (r *round) append(ctx context.Context, f *filing) error {
+	a, err := r.o.Store.Account(ctx, f.id)
+	if err != nil {
+		return err
+	}
+	t, err := a.Tree(ctx)
+	if err != nil {
+		return err
+	}
+	var boxes []mailstore.MailboxID
+	for _, detail := range f.details {
+		id := r.folder(t, detail).ID
+		if !contains(boxes, id) {
+			boxes = append(boxes, id)
+		}
+	}
+	in := &mailstore.Incoming{Body: r.m.Body, Message: r.m.Message, InternalDate: r.m.Received}
+	if in.InternalDate.IsZero() {
+		in.InternalDate = r.now
+	}
+	_, err = a.PrepareAppend(ctx, r.u, in, boxes[0], boxes[1:]...)
+	if errors.Is(err, mailstore.ErrNoMailbox) {
+		// Deleted since: the unit's guard would not have held.
+		_, err = a.PrepareAppend(ctx, r.u, in, t.Inbox().ID)
+	}
+	return err
+}
+
+func contains(ids []mailstore.MailboxID, id mailstore.MailboxID) bool {
+	for _, i := range ids {
+		if i == id {
+			return true
+		}
+	}
+	return false
+}
+
+// folder is where mail for a sub-address goes (RFC 5233): the mailbox of that name, in
+// any case, else INBOX. Special folders are not open to strangers.
+func (r *round) folder(t *mailstore.Tree, detail string) *mailstore.Mailbox {
+	if detail == "" || r.o.NoFolders {
+		return t.Inbox()
+	}
+	if m := t.Name(detail); m != nil && m.Role == "" {
+		return m
+	}
+	for _, m := range t.All() {
+		if m.Role == "" && strings.EqualFold(m.Name, detail) {
+			return m
+		}
+	}
+	return t.Inbox()
+}
+
+// reply turns a storage error into what the other side is told.
+func (d *Deliverer) reply(err error) *smtp.Error {
+	switch {
+	case errors.Is(err, mailstore.ErrOverQuota) && d.o.RejectFull:
+		return smtp.NewError(552, smtp.EnhancedCode{5, 2, 2}, "The mailbox is full").With(err)
+	case errors.Is(err, mailstore.ErrOverQuota):
+		return smtp.NewError(452, smtp.EnhancedCode{4, 2, 2}, "The mailbox is full").With(err)
+	case errors.Is(err, mailstore.ErrFull):
+		return smtp.NewError(452, smtp.EnhancedCode{4, 3, 1}, "Not enough space on the server").With(err)
+	case errors.Is(err, mailstore.ErrTooLarge):
+		return smtp.NewError(552, smtp.EnhancedCode{5, 3, 4}, "The message is too large").With(err)
+	}
+	return smtp.NewError(451, smtp.EnhancedCode{4, 3, 0}, "Cannot store the message now").With(err)
+}
