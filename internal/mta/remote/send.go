@@ -64,19 +64,19 @@ func (d *delivery) transaction(ctx context.Context, c *conn, rcpts []int) (r res
 	for k, i := range rcpts {
 		code := results[k].Reply.Code
 		s := d.status(c, caps, results[k], err, now)
-		r.answered = r.answered || code != 0
+		// A connection that was idle may have been ended meanwhile, with 421 or without a
+		// word; that is no news, and a new one will do.
+		stale := c.reused && (code == 421 || code == 0 && !content.ended)
+		r.answered = r.answered || code != 0 && !stale
 		switch {
-		case code == 0 && !content.ended:
-			// Not taken: the end of the content was never sent. Of a connection that had
-			// died while idle that is no news.
-			if !c.reused {
-				d.statuses[i] = s
-			}
+		case stale:
 			r.putOff = append(r.putOff, i)
-		case results[k].Local && code == 452:
+		case code == 0 && content.ended:
+			d.statuses[i] = s // in doubt: the server may have taken it
+		case isTooMany(&results[k]):
 			d.statuses[i] = s
 			r.pending = append(r.pending, i)
-		case s.Action == mailflow.Delayed && code != 0:
+		case s.Action == mailflow.Delayed:
 			d.statuses[i] = s
 			r.putOff = append(r.putOff, i)
 		default:
@@ -84,6 +84,12 @@ func (d *delivery) transaction(ctx context.Context, c *conn, rcpts []int) (r res
 		}
 	}
 	return r
+}
+
+// isTooMany tells whether a recipient was over the number that the server takes at once,
+// and may be sent in the next transaction (RFC 5321, 4.5.3.1.10).
+func isTooMany(r *smtpclient.Result) bool {
+	return r.Reply.Code == 452 && r.Reply.Enhanced == smtp.EnhancedCode{4, 5, 3}
 }
 
 // all gives recipients one status of our own making.
