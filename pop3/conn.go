@@ -226,14 +226,11 @@ func (c *Conn) fill() error {
 	c.waiting = false
 	c.mu.Unlock()
 	c.r, c.w = 0, n
-	if n > 0 {
+	if n > 0 || err == nil { // a TLS layer may have read what is not for us
 		return nil
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && c.server.closing.Load() {
 		return errShutdown
-	}
-	if err == nil {
-		err = io.ErrNoProgress
 	}
 	return err
 }

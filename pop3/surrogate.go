@@ -10,7 +10,7 @@ import (
 )
 
 // surrogateMax is the longest header block that is rewritten, in octets.
-const surrogateMax = 1 << 20
+const surrogateMax = 256 << 10
 
 // needsUTF8 is the answer where no surrogate can be made.
 var needsUTF8 = &Error{CodeUTF8, "This message can be read in UTF-8 mode only"}
