@@ -64,10 +64,10 @@ func (a Address) String() string { return join(a.Local, a.Domain) }
 // stays as it is: see [Address.NeedsUTF8].
 func (a Address) ASCII() string { return join(a.Local, DomainASCII(a.Domain)) }
 
-// Path returns the mailbox between angle brackets, Unicode where utf8 is set and with
-// A-labels otherwise, as MAIL and RCPT want it.
-func (a Address) Path(utf8 bool) string {
-	if utf8 {
+// Path returns the mailbox between angle brackets, as MAIL and RCPT want it: with U-labels
+// for a server with SMTPUTF8, with A-labels for others.
+func (a Address) Path(smtputf8 bool) string {
+	if smtputf8 {
 		return "<" + a.String() + ">"
 	}
 	return "<" + a.ASCII() + ">"

@@ -19,6 +19,7 @@ func fuzzSeeds() []string {
 		"Content-Type: text/html; charset=utf-7\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>+AOQ-=3D&amp;<!-- -->\r\n",
 		"Content-Type: text/plain; charset*0*=iso-2022-jp''; charset*1=x; name=\"=?utf-8?b?w7w=?=\"\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD=RA==\r\n",
 		"To: A <a@b>, \"x\\\"y\" <@r,@s:l@[192.0.2.1]>, g: h (i) j@k;, \xfc <\xfc@\xfc>\r\nDate: 1 Jan 70 1:2 EST\r\nReferences: <a@b><c>\r\n\r\n",
+		"References: <>\r\nIn-Reply-To: < >\r\n\r\n",
 		string(smallMessage()),
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// nameMax is the length of the longest field name that is looked at.
-const nameMax = 32
+const (
+	nameMax   = 32 // octets of the longest field name that is looked at
+	entryCost = 32 // octets that an entry of an address list counts besides its text
+)
 
 // endHeader takes what head has gathered as the header of the part at the top of the stack,
 // whose body starts at offset end, and begins what the Content-Type says.
@@ -346,6 +348,9 @@ func (h *headerReader) addresses(f FieldSet, to *AddressList, value []byte, join
 	if !ok {
 		h.parser.message.Defects |= DefectAddress
 	}
+	if !h.parser.charge(len(list) * entryCost) {
+		return
+	}
 	if *to == nil {
 		*to = list
 	} else {
@@ -367,11 +372,7 @@ func (h *headerReader) date(value []byte) {
 // messageIDs returns the msg-ids in s with their angle brackets (RFC 5322, 3.6.4): of more
 // than ReferencesMax the first, which names the thread, and the newest.
 func messageIDs(s string) []string {
-	n := min(strings.Count(s, "<"), ReferencesMax)
-	if n == 0 {
-		return nil
-	}
-	ids := make([]string, 0, n)
+	var ids []string
 	for {
 		i := strings.IndexByte(s, '<')
 		if i < 0 {
@@ -394,6 +395,9 @@ func messageIDs(s string) []string {
 		if len(ids) == ReferencesMax {
 			copy(ids[1:], ids[2:])
 			ids = ids[:ReferencesMax-1]
+		}
+		if ids == nil {
+			ids = make([]string, 0, 1+min(strings.Count(s, "<"), ReferencesMax-1))
 		}
 		ids = append(ids, id)
 	}
