@@ -55,12 +55,19 @@ func BenchmarkMailbox(b *testing.B) {
 			got(f.a.Status(ctx, inbox))(b)
 		}
 	})
-	b.Run("select cold", func(b *testing.B) {
+	cold := func(b *testing.B) {
 		for b.Loop() {
 			l := &live{account: f.a, mailbox: inbox}
 			got(l.refresh(ctx))(b)
 		}
+	}
+	b.Run("select cold, not packed", cold)
+	b.Run("pack", func(b *testing.B) {
+		for b.Loop() {
+			must(b, f.a.Sweep(ctx))
+		}
 	})
+	b.Run("select cold", cold)
 	v := got(f.a.View(ctx, inbox))(b)
 	defer v.Close()
 	b.Run("select warm", func(b *testing.B) {

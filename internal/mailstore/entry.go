@@ -109,24 +109,27 @@ func scanEntries(snap kv.Snapshot, mailbox MailboxID, first, last uint32, f func
 	}
 	// The block before may reach into the range.
 	before := kv.Range{From: key(keyEntry, mailbox), To: numberKey(keyEntry, mailbox, first), Reverse: true, Limit: 1}
-	if err := scanBlocks(snap, before, within); err != nil {
+	if _, err := scanBlocks(snap, before, within); err != nil {
 		return err
 	}
-	return scanBlocks(snap, numberRange(keyEntry, mailbox, first, last), within)
+	_, err := scanBlocks(snap, numberRange(keyEntry, mailbox, first, last), within)
+	return err
 }
 
-func scanBlocks(snap kv.Snapshot, r kv.Range, f func(*Row)) error {
+// scanBlocks calls f for each row of the blocks in a range and counts the blocks.
+func scanBlocks(snap kv.Snapshot, r kv.Range, f func(*Row)) (blocks int, err error) {
 	for e, err := range snap.Scan(r) {
 		if err != nil {
-			return fmt.Errorf("scan entries: %w", err)
+			return blocks, fmt.Errorf("scan entries: %w", err)
 		}
 		uid, ok := keyNumber(e.Key)
 		if !ok {
-			return fmt.Errorf("%w: key of entries %q", ErrDamaged, e.Key)
+			return blocks, fmt.Errorf("%w: key of entries %q", ErrDamaged, e.Key)
 		}
 		if err := readBlock(snap, uid, e.Value, f); err != nil {
-			return fmt.Errorf("mailbox entries at UID %d: %w", uid, err)
+			return blocks, fmt.Errorf("mailbox entries at UID %d: %w", uid, err)
 		}
+		blocks++
 	}
-	return nil
+	return blocks, nil
 }

@@ -94,7 +94,9 @@ func newModel(t testing.TB, engine kv.Engine) *model {
 	return m
 }
 
-func (m *model) account(r *rapid.T) *Account { return m.accounts[rapid.IntRange(0, 1).Draw(r, "store")] }
+func (m *model) account(r *rapid.T) *Account {
+	return m.accounts[rapid.IntRange(0, 1).Draw(r, "store")]
+}
 func (m *model) box(r *rapid.T, label string) *modelBox {
 	return m.boxes[rapid.IntRange(0, len(m.boxes)-1).Draw(r, label)]
 }
@@ -312,6 +314,10 @@ func (m *model) sweep(r *rapid.T) {
 	a := m.account(r)
 	fails := m.fault(r)
 	m.outcome(r, fails, a.Sweep(context.Background()))
+	if rapid.Bool().Draw(r, "pack") {
+		fails = m.fault(r)
+		m.outcome(r, fails, a.pack(context.Background(), m.box(r, "packed").id))
+	}
 }
 
 // look opens a session or brings one up to date.

@@ -28,6 +28,7 @@ type readAhead struct {
 	lists   []span // of buf; from -1: missing
 	bodies  []span
 	buf     []byte
+	ids     []MessageID
 }
 
 type span struct{ from, to int }
@@ -178,49 +179,58 @@ func ascending(rows []Row, n int) int {
 	return end
 }
 
-// stretch reads the records of rows with ascending ids, by scans where they lie close.
+// stretch reads the records of rows with ascending ids.
 func (a *readAhead) stretch(snap kv.Snapshot, kind byte, rows []Row, spans *[]span) error {
-	for len(rows) > 0 {
-		n, err := a.scan(snap, kind, rows, spans)
-		if err != nil {
-			return err
-		}
-		rows = rows[n:]
-	}
-	return nil
-}
-
-// scan reads the records of some of the rows, at least one, with one scan.
-func (a *readAhead) scan(snap kv.Snapshot, kind byte, rows []Row, spans *[]span) (n int, err error) {
-	passed := 0
-	r := kv.Range{From: key(kind, rows[0].ID), To: key(kind, rows[len(rows)-1].ID+1)}
-	for e, err := range snap.Scan(r) {
-		if err != nil {
-			return 0, err
-		}
-		id, _ := keyID(e.Key)
-		for n < len(rows) && rows[n].ID < id {
-			*spans = append(*spans, span{from: -1})
-			n++
-		}
-		if n == len(rows) || rows[n].ID != id {
-			if passed++; passed == strideMax && n > 0 {
-				return n, nil
-			}
-			continue
-		}
-		passed = 0
-		from := len(a.buf)
-		a.buf = append(a.buf, e.Value...)
-		*spans = append(*spans, span{from, len(a.buf)})
-		if n++; n == len(rows) {
-			return n, nil
-		}
-	}
-	for ; n < len(rows); n++ {
+	base := len(*spans)
+	a.ids = a.ids[:0]
+	for i := range rows {
+		a.ids = append(a.ids, rows[i].ID)
 		*spans = append(*spans, span{from: -1})
 	}
-	return n, nil
+	return scanIDs(snap, kind, a.ids, func(i int, e kv.Entry) error {
+		from := len(a.buf)
+		a.buf = append(a.buf, e.Value...)
+		(*spans)[base+i] = span{from, len(a.buf)}
+		return nil
+	})
+}
+
+// scanIDs calls f for each entry whose key is of the kind and begins with one of the ids,
+// which ascend, and the id's index. It scans where the keys lie close, and seeks where
+// they do not.
+func scanIDs(snap kv.Snapshot, kind byte, ids []MessageID, f func(i int, e kv.Entry) error) error {
+	for i := 0; i < len(ids); {
+		passed := 0
+		r := kv.Range{From: key(kind, ids[i]), To: key(kind, ids[len(ids)-1]+1)}
+		ended := true
+		for e, err := range snap.Scan(r) {
+			if err != nil {
+				return err
+			}
+			id, _ := keyID(e.Key)
+			for i < len(ids) && ids[i] < id {
+				i++
+			}
+			if i == len(ids) {
+				break
+			}
+			if ids[i] != id {
+				if passed++; passed == strideMax {
+					ended = false
+					break
+				}
+				continue
+			}
+			passed = 0
+			if err := f(i, e); err != nil {
+				return err
+			}
+		}
+		if ended {
+			return nil
+		}
+	}
+	return nil
 }
 
 // Record reads one message by UID; ErrNoMessage. The slices are the caller's.

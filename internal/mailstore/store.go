@@ -51,13 +51,14 @@ type Account struct {
 	id    AccountID
 	space kv.Space
 
-	mu      sync.Mutex
-	tree    *Tree                    // cached
-	live    map[MailboxID]*live      // loaded views
-	watch   map[chan<- struct{}]bool // of Notify
-	seen    kv.Version               // newest version that readers were told of
-	opened  int                      // views open, channels of watch
-	sweepMu sync.Mutex               // one sweep at a time
+	mu       sync.Mutex
+	tree     *Tree                    // cached
+	live     map[MailboxID]*live      // loaded views
+	watch    map[chan<- struct{}]bool // of Notify
+	seen     kv.Version               // newest version that readers were told of
+	opened   int                      // views open, channels of watch
+	unpacked map[MailboxID]int        // entries added since they were packed
+	sweepMu  sync.Mutex               // one sweep at a time
 }
 
 // ID names the account.

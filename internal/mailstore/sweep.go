@@ -1,10 +1,12 @@
 package mailstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"postroad/imap"
@@ -31,9 +33,9 @@ const (
 
 // Limits of the sweep.
 const (
-	sweepRows      = 32        // staged messages taken away in one commit
-	sweepCost      = 600       // keys in a commit, about, from which on it takes no more messages
-	sweepCostMax   = 800       // above which it leaves hashes
+	sweepRows      = 16        // entries taken away at a time: up to 25 keys each at worst, 5 as a rule
+	sweepCost      = 450       // keys in a commit, about, from which on it takes no more messages
+	sweepCostMax   = 900       // above which it leaves hashes
 	pendingAge     = time.Hour // after which an APPEND or COPY that was begun is given up
 	changesTrimmed = 1000      // mod-sequences by which the log is trimmed at a time, at least
 )
@@ -90,9 +92,15 @@ func (a *Account) Sweep(ctx context.Context) error {
 			return storageError("sweep", err)
 		}
 		if !more {
-			return storageError("trim the change log", a.trimChanges(ctx))
+			break
 		}
 	}
+	for id := a.toPack(); id != 0; id = a.toPack() {
+		if err := a.pack(ctx, id); err != nil {
+			return storageError("pack entries", err)
+		}
+	}
+	return storageError("trim the change log", a.trimChanges(ctx))
 }
 
 // sweepStep does the first thing that is to be done.
@@ -223,10 +231,8 @@ func (a *Account) dropStaged(ctx context.Context, id hlc.ID, lock bool) error {
 				return err
 			}
 			defer s.close()
-			for _, id := range part {
-				if err := s.message(id); err != nil {
-					return err
-				}
+			if err := s.messages(part); err != nil {
+				return err
 			}
 			return s.threads()
 		})
@@ -390,25 +396,32 @@ func (s *sweep) readBlock(e *kv.Entry) (*entryBlock, error) {
 // sweepBlock takes gone entries out of a block, whichever g record tells of them. done is
 // false when some are left for another commit.
 func (s *sweep) sweepBlock(mailbox MailboxID, b *entryBlock) (done bool, err error) {
-	kept := make([]Row, 0, len(b.rows))
-	done = true
+	kept, gone := make([]Row, 0, len(b.rows)), make([]Row, 0, len(b.rows))
 	for i := range b.rows {
 		live, err := s.live(Location{mailbox, b.rows[i].UID})
-		if err != nil {
+		switch {
+		case err != nil:
 			return false, err
-		}
-		if live || s.full() {
-			done = done && live
+		case live:
 			kept = append(kept, b.rows[i])
-			continue
+		default:
+			gone = append(gone, b.rows[i])
 		}
-		if err := s.entry(mailbox, &b.rows[i]); err != nil {
+	}
+	took := false
+	for len(gone) > 0 && !s.full() {
+		part := gone[:min(len(gone), sweepRows)]
+		gone = gone[len(part):]
+		if err := s.take(mailbox, part); err != nil {
 			return false, err
 		}
+		took = true
 	}
-	if len(kept) == len(b.rows) {
-		return done, nil
+	if !took {
+		return len(gone) == 0, nil
 	}
+	kept = append(kept, gone...)
+	slices.SortFunc(kept, func(a, b Row) int { return cmp.Compare(a.UID, b.UID) })
 	batch := s.quiet()
 	batch.Guards = append(batch.Guards, guardValue(b.key, b.raw, true))
 	if len(kept) == 0 || kept[0].UID != b.rows[0].UID {
@@ -418,7 +431,19 @@ func (s *sweep) sweepBlock(mailbox MailboxID, b *entryBlock) (done bool, err err
 		batch.Puts = append(batch.Puts, kv.Put{Key: numberKey(keyEntry, mailbox, kept[0].UID), Value: appendBlock(nil, kept)})
 	}
 	s.cost += 3
-	return done, nil
+	return len(gone) == 0, nil
+}
+
+// take takes entries away, and their messages where these are dead.
+func (s *sweep) take(mailbox MailboxID, rows []Row) error {
+	b := s.quiet()
+	ids := make([]MessageID, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+		b.Deletes = append(b.Deletes, entryOfKey(rows[i].ID, mailbox, rows[i].UID))
+		s.cost++
+	}
+	return s.messages(ids)
 }
 
 // live tells whether a mailbox that is there has a message at a UID that is not gone. It
@@ -439,28 +464,56 @@ func (s *sweep) live(at Location) (bool, error) {
 	return !c.slot(at.UID).Gone, nil
 }
 
-// entry takes one entry away, and its message if that is dead.
-func (s *sweep) entry(mailbox MailboxID, r *Row) error {
+// messages takes those of the messages away that are dead and still there.
+func (s *sweep) messages(ids []MessageID) error {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id MessageID) bool { return s.seen[id] })
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	alive := make([]bool, len(ids))
+	entries := make([][][]byte, len(ids)) // o keys
+	see := func(i int, at Location) error {
+		live, err := s.live(at)
+		alive[i] = alive[i] || live
+		return err
+	}
+	err := scanIDs(s.snap, keyList, ids, func(i int, e kv.Entry) error {
+		var r Record
+		home, _, err := r.readList(e.Value)
+		if err != nil {
+			return fmt.Errorf("message %s: %w", ids[i], err)
+		}
+		return see(i, home)
+	})
+	if err != nil {
+		return err
+	}
+	err = scanIDs(s.snap, keyEntryOf, ids, func(i int, e kv.Entry) error {
+		k := reader{b: e.Key[9:]}
+		at := Location{k.id(), k.uint32()}
+		if err := k.err("entry of a message"); err != nil {
+			return err
+		}
+		entries[i] = append(entries[i], append([]byte(nil), e.Key...))
+		return see(i, at)
+	})
+	if err != nil {
+		return err
+	}
+	var dead []MessageID
 	b := s.quiet()
-	b.Deletes = append(b.Deletes, entryOfKey(r.ID, mailbox, r.UID))
-	s.cost++
-	return s.message(r.ID)
+	for i, id := range ids {
+		s.seen[id] = true
+		if !alive[i] {
+			dead = append(dead, id)
+			b.Deletes = append(b.Deletes, entries[i]...)
+			s.cost += len(entries[i])
+		}
+	}
+	return scanIDs(s.snap, keyMessage, dead, func(i int, e kv.Entry) error { return s.message(dead[i], e.Value) })
 }
 
-// message takes a message away if it is dead and still there.
-func (s *sweep) message(id MessageID) error {
-	if s.seen[id] {
-		return nil
-	}
-	s.seen[id] = true
-	live, err := s.liveEntries(id, 1)
-	if err != nil || len(live) > 0 {
-		return err
-	}
-	v, found, err := get(s.snap, key(keyMessage, id))
-	if err != nil || !found {
-		return err
-	}
+// message takes a dead message away.
+func (s *sweep) message(id MessageID, v []byte) error {
 	var r Record
 	hashes, _, err := r.readMessage(v)
 	if err != nil {
@@ -468,16 +521,15 @@ func (s *sweep) message(id MessageID) error {
 	}
 	b := s.quiet()
 	b.Deletes = append(b.Deletes, key(keyList, id), key(keyMessage, id))
-	b.Ranges = append(b.Ranges, kv.Prefix(key(keyEntryOf, id)))
 	s.u.Drop(r.Body, holder(s.a.id, id))
 	s.freed[r.Thread] = append(s.freed[r.Thread], member{id: id, hashes: hashes})
-	s.cost += 5 + len(hashes)
+	s.cost += 3 + len(hashes) // with what threads adds
 	return nil
 }
 
-// liveEntries returns up to max places of a message in mailboxes (0: all), as o keys and
-// the list record have them.
-func (s *sweep) liveEntries(id MessageID, max int) ([]Location, error) {
+// liveEntries returns the places of a message in mailboxes, as o keys and the list record
+// have them.
+func (s *sweep) liveEntries(id MessageID) ([]Location, error) {
 	var all []Location
 	add := func(at Location) error {
 		live, err := s.live(at)
@@ -499,9 +551,6 @@ func (s *sweep) liveEntries(id MessageID, max int) ([]Location, error) {
 		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
 	for e, err := range s.snap.Scan(kv.Prefix(key(keyEntryOf, id))) {
-		if max > 0 && len(all) >= max {
-			break
-		}
 		if err == nil {
 			k := reader{b: e.Key[9:]}
 			at := Location{k.id(), k.uint32()}
@@ -547,15 +596,23 @@ func (s *sweep) threads() error {
 			}
 			continue
 		}
-		for _, m := range append(members, freed...) {
+		for _, m := range freed {
 			for _, h := range m.hashes {
-				if s.cost++; s.cost > sweepCostMax {
-					break // in a thread of hundreds of deleted messages some hashes stay for ever: 17 octets each
-				}
-				b.Deletes = append(b.Deletes, binary.BigEndian.AppendUint64([]byte{keyMessageID}, h))
+				b.Deletes = append(b.Deletes, hashKey(h))
 			}
 		}
-		b.Ranges = append(b.Ranges, kv.Prefix(key(keyMember, id)))
+		for _, m := range members {
+			// What does not fit stays for ever: 17 octets each, in threads of hundreds of
+			// messages that were deleted one by one.
+			if s.cost += 1 + len(m.hashes); s.cost > sweepCostMax {
+				b.Ranges = append(b.Ranges, kv.Prefix(key(keyMember, id)))
+				break
+			}
+			b.Deletes = append(b.Deletes, key(keyMember, id, m.id))
+			for _, h := range m.hashes {
+				b.Deletes = append(b.Deletes, hashKey(h))
+			}
+		}
 	}
 	return nil
 }
@@ -615,7 +672,7 @@ func (a *Account) Locations(ctx context.Context, id MessageID) ([]Location, erro
 
 // locations is liveEntries with what the sweep has still to write.
 func (s *sweep) locations(id MessageID) ([]Location, error) {
-	all, err := s.liveEntries(id, 0)
+	all, err := s.liveEntries(id)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (w *work) thread(id MessageID, m *message.Message) (threading, error) {
 		if slices.Contains(t.hashes, h) {
 			continue
 		}
-		k := binary.BigEndian.AppendUint64([]byte{keyMessageID}, h)
+		k := hashKey(h)
 		v, found, err := w.threadValue(b, k)
 		if err != nil {
 			return t, err
@@ -58,7 +58,7 @@ func (w *work) thread(id MessageID, m *message.Message) (threading, error) {
 	}
 	value := binary.BigEndian.AppendUint64([]byte{format1}, uint64(t.thread))
 	for _, h := range t.hashes {
-		b.Puts = append(b.Puts, kv.Put{Key: binary.BigEndian.AppendUint64([]byte{keyMessageID}, h), Value: value})
+		b.Puts = append(b.Puts, kv.Put{Key: hashKey(h), Value: value})
 	}
 	if t.thread != id {
 		b.Puts = append(b.Puts, kv.Put{Key: key(keyMember, t.thread, id), Value: []byte{format1, memberLives}})
@@ -104,6 +104,9 @@ func threadHash(id, base string) uint64 {
 	h := sha256.Sum256([]byte(id + "\x00" + base))
 	return binary.BigEndian.Uint64(h[:])
 }
+
+// hashKey names a hash's i key.
+func hashKey(h uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyMessageID}, h) }
 
 // replyMarks are what mail programs put before a subject, in lower case, without colon.
 var replyMarks = []string{"re", "fw", "fwd", "aw", "wg", "sv", "vs", "vb", "antw", "antwort", "tr", "rv",

@@ -252,7 +252,7 @@ func (s *Snapshot) load(snap kv.Snapshot) error {
 		return err
 	}
 	var open *segment
-	err = scanBlocks(snap, kv.Prefix(key(keyEntry, s.mailbox)), func(r *Row) {
+	blocks, err := scanBlocks(snap, kv.Prefix(key(keyEntry, s.mailbox)), func(r *Row) {
 		row := r
 		if state := states.at(r.UID); state != nil {
 			if state.gone {
@@ -266,6 +266,9 @@ func (s *Snapshot) load(snap kv.Snapshot) error {
 		}
 		open.push(row)
 	})
+	if blocks > packAfter && blocks > len(s.segments)*segmentMax/packFrom {
+		s.account.current().fresh(s.mailbox, blocks)
+	}
 	return err
 }
 
@@ -362,7 +365,7 @@ func (s *Snapshot) extend(snap kv.Snapshot, first uint32) error {
 		open = &last
 	}
 	grown := false
-	return scanBlocks(snap, numberRange(keyEntry, s.mailbox, first, ^uint32(0)), func(r *Row) {
+	_, err := scanBlocks(snap, numberRange(keyEntry, s.mailbox, first, ^uint32(0)), func(r *Row) {
 		if open == nil || open.len() == segmentMax {
 			open = newSegment(segmentMax)
 			s.segments = append(s.segments, open)
@@ -372,6 +375,7 @@ func (s *Snapshot) extend(snap kv.Snapshot, first uint32) error {
 		grown = true
 		open.push(r)
 	})
+	return err
 }
 
 // restate lays the state of a chunk over its messages.

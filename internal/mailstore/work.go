@@ -261,6 +261,10 @@ func place(take, n, offset int, inValue bool) kv.Place {
 // enter adds entries to a mailbox, with UIDs from the take on, in blocks.
 func (w *work) enter(id MailboxID, take int, rows []Row) {
 	freshRows(rows)
+	if len(rows) < packFrom {
+		a, n := w.a, len(rows)
+		w.u.After(a.space, func(kv.Result) { a.current().fresh(id, n) })
+	}
 	b := w.batch()
 	for at := 0; at < len(rows); at += blockMax {
 		b.Puts = append(b.Puts, kv.Put{

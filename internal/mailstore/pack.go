@@ -1,0 +1,118 @@
+package mailstore
+
+import (
+	"context"
+	"fmt"
+
+	"postroad/internal/kv"
+	"postroad/internal/mailflow"
+)
+
+// Each delivery writes a block of one entry. Packing puts neighbours into blocks of up to
+// blockMax, which load twenty times as fast. It changes no entry, so it needs no reader's
+// consent; that it replaces what it read, its guards see to.
+
+const (
+	packAfter = 512 // new entries of a mailbox after which it is worth a look
+	packFrom  = 8   // blocks that are made one, at least
+	packKeys  = 200 // blocks that are made one, at most: each is a guard and a delete
+)
+
+// fresh counts new entries of a mailbox and has the account swept, and so packed, when
+// there are many.
+func (a *Account) fresh(mailbox MailboxID, n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.unpacked == nil {
+		a.unpacked = map[MailboxID]int{}
+	}
+	before := a.unpacked[mailbox]
+	a.unpacked[mailbox] = before + n
+	if before < packAfter && before+n >= packAfter {
+		a.store.sweepLater(a.id)
+	}
+}
+
+// toPack takes a mailbox that has many unpacked entries, 0 when none has.
+func (a *Account) toPack() MailboxID {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, n := range a.unpacked {
+		if n >= packAfter {
+			delete(a.unpacked, id)
+			return id
+		}
+	}
+	return 0
+}
+
+// pack packs all blocks of a mailbox.
+func (a *Account) pack(ctx context.Context, mailbox MailboxID) error {
+	for from, again := uint32(1), true; again; {
+		err := a.commit(ctx, "pack entries", func(ctx context.Context, u *mailflow.Unit) (err error) {
+			snap, err := a.snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			defer snap.Close()
+			// A d key names a block as it is.
+			if todo, err := any1(snap, kv.Prefix([]byte{keyTodo})); todo != nil || err != nil {
+				again = false
+				return err
+			}
+			from, again, err = packSome(snap, u.Quiet(a.space), mailbox, from)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// packSome packs some blocks from a UID on, and tells where to go on.
+func packSome(snap kv.Snapshot, b *kv.Batch, mailbox MailboxID, from uint32) (next uint32, again bool, err error) {
+	var open packing
+	for e, err := range snap.Scan(numberRange(keyEntry, mailbox, from, ^uint32(0))) {
+		if err != nil {
+			return 0, false, err
+		}
+		uid, ok := keyNumber(e.Key)
+		if !ok {
+			return 0, false, fmt.Errorf("%w: key of entries %q", ErrDamaged, e.Key)
+		}
+		var rows []Row
+		if err := readBlock(snap, uid, e.Value, func(r *Row) { rows = append(rows, *r) }); err != nil {
+			return 0, false, err
+		}
+		if len(open.rows)+len(rows) > blockMax || len(open.guards) == packKeys || e.Value[1] != blockHere {
+			if len(open.guards) >= packFrom {
+				open.put(b, mailbox)
+				return uid, true, nil
+			}
+			open = packing{}
+		}
+		if e.Value[1] == blockHere {
+			open.guards = append(open.guards, guardValue(append([]byte(nil), e.Key...), append([]byte(nil), e.Value...), true))
+			open.rows = append(open.rows, rows...)
+		}
+	}
+	if len(open.guards) >= packFrom {
+		open.put(b, mailbox)
+	}
+	return 0, false, nil
+}
+
+// packing is a block in the making.
+type packing struct {
+	guards []kv.Guard
+	rows   []Row
+}
+
+func (p *packing) put(b *kv.Batch, mailbox MailboxID) {
+	b.Guards = append(b.Guards, p.guards...)
+	for _, g := range p.guards[1:] {
+		b.Deletes = append(b.Deletes, g.Key)
+	}
+	b.Puts = append(b.Puts, kv.Put{Key: numberKey(keyEntry, mailbox, p.rows[0].UID), Value: appendBlock(nil, p.rows)})
+}
