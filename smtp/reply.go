@@ -164,7 +164,7 @@ func (p *ReplyParser) Add(line string) (r Reply, done bool, err error) {
 // add takes the text of one line; the enhanced code, if it is that of the reply, is taken
 // from it.
 func (p *ReplyParser) add(code int, text string) {
-	text = strings.Map(printable, text)
+	text = printable(text)
 	first := p.reply.Code == 0
 	p.reply.Code = code
 	c, rest, ok := ParseEnhancedCode(text)
@@ -175,11 +175,17 @@ func (p *ReplyParser) add(code int, text string) {
 	p.reply.Lines = append(p.reply.Lines, text)
 }
 
-// printable makes a control character, which no reply should have and no log should get,
-// a space.
-func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
-		return ' '
+// printable returns s with spaces for control characters, which no reply should have and
+// no log should get.
+func printable(s string) string {
+	if isPrintable(s) {
+		return s
 	}
-	return r
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' || c == 0x7f {
+			b[i] = ' '
+		}
+	}
+	return string(b)
 }

@@ -165,6 +165,9 @@ func (t *transaction) run() error {
 	case t.data.Code == 0:
 		return nil // nobody was accepted, and DATA not sent
 	case t.data.Code != 354:
+		if t.data.Success() {
+			return t.unknown(t.c.fail(ErrDesynchronized)) // it cannot have taken what was not sent
+		}
 		t.forAccepted(Result{Reply: t.data})
 		return nil
 	case t.accepted == 0:
@@ -260,6 +263,9 @@ func (t *transaction) sync() error {
 			c.deadline(t.ctx, c.options.Data)
 		}
 		r, err := c.readReply()
+		if err == nil && what != replyDATA {
+			err = c.settled(r)
+		}
 		if err != nil {
 			return err
 		}
@@ -326,7 +332,7 @@ func (t *transaction) finish() error {
 	c := t.c
 	c.deadline(t.ctx, c.options.Final)
 	if !c.options.LMTP {
-		r, err := c.readReply()
+		r, err := c.readSettled()
 		if err != nil {
 			return t.unknown(err)
 		}
@@ -338,7 +344,7 @@ func (t *transaction) finish() error {
 		if !t.results[i].Reply.Success() {
 			continue
 		}
-		r, err := c.readReply()
+		r, err := c.readSettled()
 		if err != nil {
 			for ; i < len(t.results); i++ {
 				if t.results[i].Reply.Success() {
@@ -352,6 +358,23 @@ func (t *transaction) finish() error {
 	}
 	c.open = false
 	return nil
+}
+
+// settled refuses a reply that asks for more (3yz) where there is none to give.
+func (c *Client) settled(r smtp.Reply) error {
+	if r.Code/100 == 3 {
+		return c.fail(ErrDesynchronized)
+	}
+	return nil
+}
+
+// readSettled reads a reply that says yes or no.
+func (c *Client) readSettled() (smtp.Reply, error) {
+	r, err := c.readReply()
+	if err == nil {
+		err = c.settled(r)
+	}
+	return r, err
 }
 
 // unknown forgets the acceptance at RCPT, which says nothing about the content.

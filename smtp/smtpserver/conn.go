@@ -50,6 +50,7 @@ type Conn struct {
 	octets     int64  // read so far
 	quit       bool   // after the reply the connection ends
 	hangup     bool   // and it is our wish, not the client's
+	giveUp     bool   // after the reply to the content
 	pending    []byte // a command that ended a BDAT sequence
 
 	mu       sync.Mutex

@@ -60,6 +60,9 @@ func (c *Conn) take(ctx context.Context, d content) error {
 	if c.pending == nil && !c.quit {
 		c.sendReplies(replies, err)
 	}
+	if c.giveUp {
+		c.quit, c.hangup = true, true
+	}
 	c.reset()
 	return nil
 }
@@ -247,7 +250,10 @@ func (d *dataReader) finish() error {
 		case state == endUnsure:
 			return unsureEnd
 		case budget < 0:
-			return tooManyOctets
+			// The fault is the answer, so that the client does not try again; it is not
+			// waited for to have said all.
+			d.in.c.giveUp = true
+			return fault
 		}
 		if err := d.more(); err != nil {
 			return err
