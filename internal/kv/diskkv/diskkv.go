@@ -55,14 +55,18 @@ type Options struct {
 	Dir string // of the store, made where it is missing
 	FS  vfs.FS // nil: the machine's own
 
-	CacheBytes int64 // of blocks read from the disk; 0: 32 MB
-	HotSpaces  int   // spaces whose version and numbers are kept in memory; 0: 4,096
-	FreeBytes  func() (uint64, error)
+	CacheBytes int64  // of blocks read from the disk; 0: 32 MB
+	HotSpaces  int    // spaces nobody uses that are kept in memory; 0: 4,096
 	Watermark  uint64 // free octets below which only deletes are taken; 0: 256 MB
 	Ballast    int64  // octets kept in a file to be given up when space is very low; 0: 64 MB, below 0: none
-	Fatal      func(error)
-	Logger     *slog.Logger     // nil: the default one
-	Now        func() time.Time // ages Once; nil: time.Now
+
+	FreeBytes func() (uint64, error) // free octets of the disk; nil: asks FS
+	Now       func() time.Time       // ages Once; nil: time.Now
+	Logger    *slog.Logger           // nil: the default one
+
+	// Fatal ends the program when the disk fails; nil: logs and exits with status 74. Where
+	// it returns, as in tests, the engine is dead and calls under way may hang for good.
+	Fatal func(error)
 
 	// Smaller in tests than the constants of the same names.
 	memTableMax uint64
@@ -297,12 +301,19 @@ func (e *Engine) Close() error {
 	e.closed = true
 	e.mu.Unlock()
 	e.stop()
+	ended := make(chan error, 1)
+	go func() { ended <- e.end() }()
 	select {
+	case err := <-ended:
+		return err
 	case <-e.dead:
 		// Pebble's state is unknown and some of its locks may be held for ever.
-		return fmt.Errorf("close store: it failed before: %w", e.cause)
-	default:
+		return fmt.Errorf("close store: it failed: %w", e.cause)
 	}
+}
+
+// end waits for everybody and closes Pebble.
+func (e *Engine) end() error {
 	e.tasks.Wait()
 	e.awaitSnapshots()
 	e.fs.armed.Store(false) // what fails from here on is returned
