@@ -365,7 +365,7 @@ func (s *Snapshot) extend(snap kv.Snapshot, first uint32) error {
 		open = &last
 	}
 	grown := false
-	_, err := scanBlocks(snap, numberRange(keyEntry, s.mailbox, first, ^uint32(0)), func(r *Row) {
+	return scanEntries(snap, s.mailbox, first, ^uint32(0), func(r *Row) {
 		if open == nil || open.len() == segmentMax {
 			open = newSegment(segmentMax)
 			s.segments = append(s.segments, open)
@@ -375,7 +375,6 @@ func (s *Snapshot) extend(snap kv.Snapshot, first uint32) error {
 		grown = true
 		open.push(r)
 	})
-	return err
 }
 
 // restate lays the state of a chunk over its messages.
