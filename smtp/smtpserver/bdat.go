@@ -220,6 +220,10 @@ func (k *chunkReader) finish() error {
 	if k.in.c.quit {
 		return nil
 	}
+	if k.chunk > k.in.c.server.options.SizeMax {
+		k.in.c.giveUp = true // as in dataReader.finish
+		return fault
+	}
 	if err := k.skip(); err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (c *Conn) appendExtensions(b []byte) []byte {
 // mayAuth tells whether AUTH is served now.
 func (c *Conn) mayAuth() bool {
 	o := &c.server.options
-	return o.Auth != nil && (c.tlsState != nil || o.InsecureAuth)
+	return o.Auth != nil && (c.tlsState != nil || o.InsecureAuth && !o.RequireTLS)
 }
 
 // authOptions are the server's with the connection's bindings.
