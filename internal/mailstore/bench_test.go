@@ -13,7 +13,7 @@ import (
 )
 
 // benchCount is the size of the mailbox that the benchmarks work on.
-const benchCount = 20_000
+const benchCount = 100_000
 
 var allUIDs = imap.UIDSet{{First: 1, Last: ^uint32(0)}}
 

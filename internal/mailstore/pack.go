@@ -15,7 +15,7 @@ import (
 const (
 	packAfter = 512 // new entries of a mailbox after which it is worth a look
 	packFrom  = 8   // blocks that are made one, at least
-	packKeys  = 200 // blocks that are made one, at most: each is a guard and a delete
+	packKeys  = 200 // blocks that are made one, at most: each is guarded
 )
 
 // fresh counts new entries of a mailbox and has the account swept, and so packed, when
@@ -111,8 +111,9 @@ type packing struct {
 
 func (p *packing) put(b *kv.Batch, mailbox MailboxID) {
 	b.Guards = append(b.Guards, p.guards...)
-	for _, g := range p.guards[1:] {
-		b.Deletes = append(b.Deletes, g.Key)
-	}
+	// One range for all of them: a scan passes over it at once, over single tombstones one
+	// by one. No key can have come into it: what is new has a higher UID, and what is made
+	// of an old block takes that block's key away, which is guarded.
+	b.Ranges = append(b.Ranges, kv.Range{From: append(p.guards[0].Key, 0), To: append(p.guards[len(p.guards)-1].Key, 0)})
 	b.Puts = append(b.Puts, kv.Put{Key: numberKey(keyEntry, mailbox, p.rows[0].UID), Value: appendBlock(nil, p.rows)})
 }
