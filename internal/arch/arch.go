@@ -53,6 +53,7 @@ var Floors = map[string]int{
 // golang.org/x and each other.
 var Modules = map[string][]string{
 	"dns":  {"github.com/miekg/dns"},
+	"imap": {"github.com/klauspost/compress"}, // COMPRESS=DEFLATE
 	"sasl": {"github.com/xdg-go/scram"},
 }
 

@@ -65,6 +65,9 @@ var ErrRunning = errors.New("a server is running on this data directory already"
 // Bind binds every address of the configuration. The socket of the administration comes
 // first: a command that finds it waits for the server instead of opening the store.
 func Bind(ctx context.Context, c *config.Config) (Listeners, error) {
+	if err := os.MkdirAll(c.DataDirectory, 0o700); err != nil {
+		return nil, err
+	}
 	socket, err := bindSocket(ctx, admin.Socket(c.DataDirectory), 0o600)
 	if err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"time"
 
@@ -55,6 +54,7 @@ func (s *Server) figures() []figure {
 			}
 			return float64(free)
 		}},
+		{"panics_total", "Sessions that panicked.", true, func() float64 { return float64(s.panics.Load()) }},
 		{"connections", "Connections of mail programs.", false, func() float64 {
 			s.limiter.mu.Lock()
 			defer s.limiter.mu.Unlock()
@@ -64,7 +64,7 @@ func (s *Server) figures() []figure {
 }
 
 // metricsDoor serves /metrics.
-func (s *Server) metricsDoor(l Listener) (running, error) {
+func (s *Server) metricsDoor(l Listener) running {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, f := range s.figures() {
@@ -85,6 +85,5 @@ func (s *Server) metricsDoor(l Listener) (running, error) {
 		}
 		return err
 	}
-	return running{door: l.Door, serve: func(l net.Listener) error { return h.Serve(l) }, shutdown: shutdown,
-		closed: http.ErrServerClosed, ls: Listeners{l}}, nil
+	return running{door: l.Door, serve: h.Serve, shutdown: shutdown, closed: http.ErrServerClosed, listener: l}
 }

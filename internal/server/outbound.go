@@ -12,6 +12,7 @@ import (
 	"postroad/dns"
 	"postroad/internal/config"
 	"postroad/internal/mailflow"
+	"postroad/internal/mda/deliver"
 	"postroad/internal/mta/bounce"
 	"postroad/internal/mta/queue"
 	"postroad/internal/mta/remote"
@@ -58,7 +59,7 @@ func (s *Store) openQueue(context.Context) error {
 		Transports: map[string]mailflow.Transport{route.SMTP: transport, route.LMTP: transport}, Bouncer: composer,
 		Schedule: queue.Schedule{RetryFirst: c.Queue.RetryMin.Std(), RetryMax: c.Queue.RetryMax.Std(),
 			Expire: c.Queue.Expire.Std(), Warn: warn},
-		ActiveMax: c.Queue.Connections, LaneMax: c.Queue.DestinationConnections, Log: s.log,
+		ActiveMax: c.Queue.Connections, LaneMax: c.Queue.DestinationConnections, Record: s.record, Log: s.log,
 	})
 	return err
 }
@@ -167,4 +168,9 @@ func allLoopback(own []netip.AddrPort) bool {
 		}
 	}
 	return true
+}
+
+// local is the way into mailboxes.
+func (s *Store) local() mailflow.Local {
+	return deliver.New(deliver.Options{Directory: s.Directory, Store: s.Mail, Log: s.log})
 }

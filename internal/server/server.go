@@ -16,11 +16,14 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postroad/internal/admin"
 	"postroad/internal/certs"
 	"postroad/internal/config"
+	"postroad/internal/mda/imapd"
+	"postroad/internal/mda/pop3d"
 )
 
 // stopTimeout is how long sessions may take to come to an end.
@@ -81,18 +84,21 @@ type Server struct {
 	Listeners Listeners
 	Certs     *certs.Manager
 
+	imap    *imapd.Backend
+	pop3    *pop3d.Backend
 	limiter *limiter
+	panics  atomic.Int64
 	started time.Time
 	doors   []running
 }
 
-// running is one protocol server with the listeners it serves.
+// running is one protocol server with the listener it serves.
 type running struct {
 	door     Door
 	serve    func(net.Listener) error
 	shutdown func(context.Context) error
 	closed   error // what serve returns after shutdown
-	ls       Listeners
+	listener Listener
 }
 
 // Serve opens the store and serves the listeners, which it closes, until ctx is done. ready
@@ -123,6 +129,7 @@ func (s *Server) build() error {
 	if s.Certs, err = certs.New(o); err != nil {
 		return err
 	}
+	s.backends()
 	for _, l := range s.Listeners {
 		if l.Door == DoorAdmin {
 			continue
@@ -158,20 +165,14 @@ func (s *Server) run(ctx context.Context, ready func(*Server)) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"certificates", s.Certs.Run}, {"mail store", s.Mail.Run}, {"queue", s.Queue.Run},
+		{"certificates", s.Certs.Run}, {"mail store", s.Mail.Run}, {"queue", s.Queue.Run}, {"trace", s.trace.Run},
 		{"collector", func(ctx context.Context) error { s.Collector.Run(ctx); return nil }},
 		{"administration", func(ctx context.Context) error { return verbs.Serve(ctx, s.Listeners[0]) }},
 	} {
 		background.Go(func() { fail(b.name, b.run(inner)) })
 	}
 	for _, d := range s.doors {
-		for _, l := range d.ls {
-			doors.Go(func() {
-				if err := d.serve(l); !errors.Is(err, d.closed) {
-					fail(string(d.door), err)
-				}
-			})
-		}
+		doors.Go(func() { fail(string(d.door), d.serveListener()) })
 	}
 	s.log.Info("serving", "version", Version(), "hostname", hostname(s.config), "doors", s.addresses(), "confinement", confinement())
 	if ready != nil {

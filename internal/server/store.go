@@ -21,6 +21,7 @@ import (
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mta/queue"
+	"postroad/internal/trace"
 )
 
 // Store is everything that is kept, open in this process, and the parts of the house that
@@ -36,6 +37,7 @@ type Store struct {
 	Collector *blob.Collector
 	Queue     *queue.Queue
 
+	trace   *trace.Trace
 	config  *config.Config
 	log     *slog.Logger
 	closers []func() error // in the order of opening
@@ -117,6 +119,7 @@ func (s *Store) openBodies(ctx context.Context) error {
 	s.closing(s.Clock.Close)
 	s.Bodies = blob.NewBodies(s.Engine, s.Blobs, s.Clock)
 	s.Committer = &mailflow.Committer{Engine: s.Engine, Bodies: s.Bodies}
+	s.trace = trace.New(trace.Options{Engine: s.Engine, Clock: s.Clock, Log: s.log})
 	s.Collector = blob.NewCollector(s.Bodies, blob.CollectorOptions{Log: s.log})
 	return nil
 }
@@ -153,8 +156,8 @@ func (s *Store) Close() error {
 func (s *Store) Verbs() *admin.Verbs {
 	return &admin.Verbs{
 		Directory: s.Directory, Mail: s.Mail, Committer: s.Committer, Queue: s.Queue, Collector: s.Collector,
-		Status: s.status,
-		Quota:  directory.Limits{QuotaBytes: int64(s.config.Limits.Quota)},
+		Status: s.status, Tracer: s.timeline,
+		Quota: directory.Limits{QuotaBytes: int64(s.config.Limits.Quota)},
 	}
 }
 

@@ -134,6 +134,7 @@ const (
 	EventReleased
 	EventDeleted   // by an administrator
 	EventCancelled // by its sender
+	EventAccepted  // Submit took the mail; statuses tell where each recipient is now
 )
 
 // Queue is the Submitter. Submit works at once; Run delivers.

@@ -23,7 +23,9 @@ func (q *Queue) Submit(ctx context.Context, m *mailflow.Mail, o mailflow.SubmitO
 	var statuses []mailflow.Status
 	err := q.run(ctx, func(ctx context.Context, p *plan) error {
 		var err error
-		statuses, err = p.submit(ctx, m, o)
+		if statuses, err = p.submit(ctx, m, o); err == nil {
+			q.record(p.u, Event{Kind: EventAccepted, Item: ItemID{Mail: m.ID}, Mail: m, Statuses: statuses})
+		}
 		return err
 	})
 	if err != nil {
