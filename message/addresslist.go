@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"strings"
 
 	"postroad/address"
@@ -91,13 +92,15 @@ type listParser struct {
 	lastPlain bool   // the last word was no quoted string
 	gap       bool   // white space since
 	comment   string // last one
-	spec      *Mailbox
+	spec      Mailbox // local part, host and route, when hasSpec
+	hasSpec   bool
 }
 
 // parseAddressList returns the entries, at most most; ok is false when the text was not by
 // the grammar or the limit.
 func parseAddressList(s string, most int) (list AddressList, ok bool) {
-	p := listParser{s: s, most: most, strict: true}
+	var phrase [64]byte
+	p := listParser{s: s, most: most, strict: true, phrase: phrase[:0]}
 	if n := strings.Count(s, "@"); n > 0 {
 		p.list = make(AddressList, 0, min(n, most, 64))
 	}
@@ -205,17 +208,17 @@ func (p *listParser) atSign() {
 		}
 		host += p.s[more:p.i]
 	}
-	if p.spec != nil || len(p.phrase) == 0 || host == "" { // a@b@c, @b
+	if p.hasSpec || len(p.phrase) == 0 || host == "" { // a@b@c, @b
 		p.strict = false
 	}
-	if p.spec != nil {
+	if p.hasSpec {
 		if len(p.spec.Host) < address.DomainMax {
 			p.spec.Host += "@" + host
 		}
 		return
 	}
-	p.spec = &Mailbox{Local: string(p.phrase[p.lastWord:]), Host: host}
-	p.phrase = []byte(strings.TrimRight(string(p.phrase[:p.lastWord]), " "))
+	p.spec, p.hasSpec = Mailbox{Local: string(p.phrase[p.lastWord:]), Host: host}, true
+	p.phrase = bytes.TrimRight(p.phrase[:p.lastWord], " ")
 	p.lastWord, p.gap = 0, len(p.phrase) > 0
 }
 
@@ -235,14 +238,14 @@ func (p *listParser) angle() {
 	}
 	m := splitSpec(window[:end])
 	p.i += 1 + next
-	if p.spec != nil { // a@b <a@b>, a@b without quotes meant as the name
+	if p.hasSpec { // a@b <a@b>, a@b without quotes meant as the name
 		p.strict = false
 		p.word(p.spec.Local+"@"+p.spec.Host, true)
 	}
 	if m.Host == "" && m.Local != "" {
 		p.strict = false
 	}
-	p.spec = &m
+	p.spec, p.hasSpec = m, true
 }
 
 // angleEnd returns where the address in s ends and where the text behind it starts.
@@ -295,7 +298,7 @@ func splitSpec(s string) (m Mailbox) {
 
 // beginGroup takes the phrase as the name of a group.
 func (p *listParser) beginGroup() {
-	if p.spec != nil || p.inGroup {
+	if p.hasSpec || p.inGroup {
 		p.strict = false
 		p.endEntry()
 		return
@@ -315,12 +318,12 @@ func (p *listParser) endGroup() {
 func (p *listParser) endEntry() {
 	m := p.spec
 	switch {
-	case m == nil && len(p.phrase) == 0:
+	case !p.hasSpec && len(p.phrase) == 0:
 		p.reset()
 		return
-	case m == nil:
+	case !p.hasSpec:
 		p.strict = false
-		m = &Mailbox{Local: string(p.phrase)}
+		m = Mailbox{Local: string(p.phrase)}
 	default:
 		m.RawName = string(p.phrase)
 		if m.RawName == "" {
@@ -329,7 +332,7 @@ func (p *listParser) endEntry() {
 		m.Name = DecodeWords(m.RawName)
 	}
 	m.Local, m.Host = repairUTF8(m.Local), repairUTF8(m.Host)
-	p.add(*m)
+	p.add(m)
 	p.reset()
 }
 
@@ -342,7 +345,8 @@ func (p *listParser) add(m Mailbox) {
 }
 
 func (p *listParser) reset() {
-	p.phrase, p.lastWord, p.gap, p.lastPlain, p.comment, p.spec = p.phrase[:0], 0, false, false, "", nil
+	p.phrase, p.lastWord, p.gap, p.lastPlain, p.comment = p.phrase[:0], 0, false, false, ""
+	p.spec, p.hasSpec = Mailbox{}, false
 }
 
 // quoteLocal returns a local part as a dot-atom where it is one, else quoted.

@@ -40,7 +40,7 @@ const (
 	ReferencesMax = 100       // ids in References and InReplyTo: the first and the newest
 	AddressesMax  = 10_000    // entries of one address list
 	boundaryMax   = 998       // octets; RFC 2046, 5.1.1, allows 70
-	textWindow    = 2 << 10   // octets of the first text/plain part looked at for the preview
+	textWindow    = 1 << 10   // octets of the first text/plain part looked at for the preview
 	htmlWindow    = 32 << 10  // the same for text/html
 	valueMax      = 256 << 10 // octets of one decoded value
 )

