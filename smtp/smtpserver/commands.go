@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"postroad/sasl"
 	"postroad/smtp"
 )
 
@@ -118,7 +119,13 @@ func (c *Conn) commands(ctx context.Context) error {
 // faulty one, which has been answered.
 func (c *Conn) command() ([]byte, error) {
 	c.in.release()
-	line, err := c.in.line(CommandLineMax)
+	line, err := c.in.line(sasl.LineMax)
+	if err == nil && len(line) > CommandLineMax-len("\r\n") {
+		// RFC 4954, 4: only AUTH may be as long as its responses.
+		if v, _ := parseVerb(line); v != verbAUTH {
+			err = errLineLong
+		}
+	}
 	switch {
 	case err == nil:
 		if line == nil {

@@ -114,11 +114,11 @@ func (in *input) line(max int) ([]byte, error) {
 
 // checkLine takes the CRLF off a line and looks for what must not be in it.
 func checkLine(line []byte, max int) ([]byte, error) {
-	if len(line) > max {
-		return nil, errLineLong
-	}
 	if len(line) < 2 || line[len(line)-2] != '\r' {
 		return nil, errBareLF
+	}
+	if len(line) > max {
+		return nil, errLineLong
 	}
 	line = line[:len(line)-2]
 	if bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0 {
@@ -129,16 +129,21 @@ func checkLine(line []byte, max int) ([]byte, error) {
 
 // skipLine reads to the end of a line that is too long.
 func (in *input) skipLine() error {
+	cr := false // the last octet was one
 	for skipped := 0; skipped < skipMax; {
 		b := in.pending()
 		if i := bytes.IndexByte(b, '\n'); i >= 0 {
 			in.r += i + 1
-			if i == 0 || b[i-1] != '\r' {
-				return errBareLF // as far as can be told
+			if i > 0 {
+				cr = b[i-1] == '\r'
+			}
+			if !cr {
+				return errBareLF
 			}
 			return errLineLong
 		}
 		skipped += len(b)
+		cr = len(b) > 0 && b[len(b)-1] == '\r'
 		in.discard()
 		if err := in.fill(); err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"postroad/address"
+	"postroad/sasl"
 	"postroad/smtp"
 )
 
@@ -150,6 +151,39 @@ func TestSmuggling(t *testing.T) {
 				checkData(t, raw, size)
 			}
 		})
+	}
+}
+
+// TestLongLines: a line over the limit is one error, and the next command is understood;
+// one that never ends is not waited for.
+func TestLongLines(t *testing.T) {
+	long := func(n int) []byte { return []byte("NOOP " + strings.Repeat("x", n) + "\r\nHELP\r\n") }
+	auth := []byte("EHLO x\r\nAUTH PLAIN " + strings.Repeat("A", 9000) + "\r\nHELP\r\n")
+	for _, tt := range []struct {
+		name  string
+		input []byte
+		want  string
+	}{
+		{"just not", long(CommandLineMax - 7), "220 250 214"},
+		{"just", long(CommandLineMax - 6), "220 500 214"},
+		{"by far", long(60_000), "220 500 214"},
+		{"without end", long(200_000), "220 421"},
+		{"long AUTH", auth, "220 250 501 214"},
+		{"ended by LF", []byte("NOOP " + strings.Repeat("x", 20_000) + "\nHELP\r\n"), "220 521"},
+	} {
+		for _, size := range []int{1, 100, 1 << 20} {
+			o := Options{Auth: &sasl.Options{Backend: users{}}, InsecureAuth: true}
+			_, out := play(t, o, cut(tt.input, size)...)
+			var codes []string
+			for line := range strings.Lines(out) {
+				if line[3] == ' ' {
+					codes = append(codes, line[:3])
+				}
+			}
+			if got := strings.Join(codes, " "); got != tt.want {
+				t.Errorf("%s by %d: %s, want %s", tt.name, size, got, tt.want)
+			}
+		}
 	}
 }
 
