@@ -142,7 +142,9 @@ func (p *reader) next() (*Response, error) {
 			return nil, err
 		}
 	}
-	r.Name = strings.ToUpper(word)
+	if r.Name = strings.ToUpper(word); r.Name == "" {
+		return nil, errSyntax
+	}
 	switch status := imap.Status(r.Name); status {
 	case imap.OK, imap.NO, imap.BAD, imap.BYE, imap.PREAUTH:
 		r.Status, r.Name = status, ""

@@ -3,7 +3,6 @@ package imapserver
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"postroad/imap"
@@ -139,7 +138,7 @@ func (c *Conn) serve() error {
 		return err
 	}
 	cmd, err := c.parseCommand(in.line)
-	if err == nil && len(in.line) > c.limit() && cmd.name != "AUTHENTICATE" {
+	if len(in.line) > c.limit() && (cmd.verb == nil || cmd.name != "AUTHENTICATE") {
 		return errTooLong
 	}
 	if err == nil && !(cmd.streams && c.streamsNow(cmd)) {
@@ -279,8 +278,10 @@ func (c *Conn) execute(cmd *command) error {
 	if c.err != nil {
 		return c.err
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) || isTimeout(err) || errors.Is(err, errStopping) ||
-		errors.Is(err, errClosed) || errors.Is(err, errTooLong) || errors.Is(err, io.EOF) {
+	if c.in.broken != nil {
+		return c.in.broken
+	}
+	if errors.Is(err, errClosed) {
 		return err
 	}
 	if err != nil {

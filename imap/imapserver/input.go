@@ -25,6 +25,7 @@ type input struct {
 	line     []byte    // the command so far
 	deadline time.Time // absolute, for a whole command before log-in; zero: each read has its own
 	one      [1]byte
+	broken   error // nothing more can be read; tells such errors from a session's own
 }
 
 // errStopping says that the server is shutting down.
@@ -61,6 +62,9 @@ func (in *input) wait(timeout time.Duration) (bool, error) {
 	if in.buffered() {
 		return true, nil
 	}
+	if in.broken != nil {
+		return false, in.broken
+	}
 	c := in.conn
 	if err := c.flush(); err != nil {
 		return false, err
@@ -88,12 +92,13 @@ func (in *input) wait(timeout time.Duration) (bool, error) {
 		}
 		return true, nil
 	case c.stopping.Load():
-		return false, errStopping
+		err = errStopping
 	case woken && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)):
 		return false, nil
 	case err == nil:
-		return false, io.ErrNoProgress
+		err = io.ErrNoProgress
 	}
+	in.broken = err
 	return false, err
 }
 
@@ -130,25 +135,34 @@ func (c *Conn) interrupt() {
 
 // fill reads more octets into the empty buffer.
 func (in *input) fill() error {
-	c := in.conn
 	if in.buf == nil {
 		in.buf = inPool.Get().(*[inBytes]byte)
 	}
-	if err := in.beforeRead(); err != nil {
-		return err
-	}
-	n, err := in.source().Read(in.buf[:])
+	n, err := in.read(in.buf[:])
 	in.pos, in.end = 0, n
-	if n > 0 {
-		return nil
+	return err
+}
+
+// read reads octets into p, at least one unless there is an error.
+func (in *input) read(p []byte) (int, error) {
+	if in.broken != nil {
+		return 0, in.broken
 	}
+	err := in.beforeRead()
 	if err == nil {
+		var n int
+		if n, err = in.source().Read(p); n > 0 {
+			return n, nil
+		}
+	}
+	switch {
+	case in.conn.stopping.Load():
+		err = errStopping
+	case err == nil:
 		err = io.ErrNoProgress
 	}
-	if c.stopping.Load() {
-		return errStopping
-	}
-	return err
+	in.broken = err
+	return 0, err
 }
 
 // beforeRead writes what the client may be waiting for and sets the time it has.
@@ -185,6 +199,7 @@ func (in *input) readLine(limit int) error {
 			b = b[:i+1]
 		}
 		if len(in.line)+len(b) > limit {
+			in.broken = errTooLong
 			return errTooLong
 		}
 		in.line = append(in.line, b...)
@@ -218,10 +233,7 @@ func (in *input) Read(p []byte) (int, error) {
 		in.pos += n
 		return n, nil
 	}
-	if err := in.beforeRead(); err != nil {
-		return 0, err
-	}
-	return in.source().Read(p)
+	return in.read(p)
 }
 
 // discard reads n octets away.
