@@ -172,8 +172,10 @@ func (c *Clock) run(ctx context.Context) {
 		case <-c.wake:
 		}
 		err := c.renew(ctx)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, kv.ErrClosed) {
+			slog.Error("ids will be held up", "error", err)
+		}
 		for err != nil && ctx.Err() == nil && !errors.Is(err, kv.ErrClosed) {
-			slog.Error("ids are held up", "error", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(renewRetry):

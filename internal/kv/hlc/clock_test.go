@@ -50,6 +50,20 @@ func TestString(t *testing.T) {
 	}
 }
 
+func TestAt(t *testing.T) {
+	now := time.Date(2026, 5, 6, 7, 8, 9, 123_456_789, time.UTC)
+	id := At(now)
+	if got := id.Time(); !got.Equal(now.Truncate(time.Millisecond)) {
+		t.Errorf("an id at %v tells %v", now, got)
+	}
+	if before := At(now.Add(-time.Millisecond)) | 1<<(nodeBits+counterBits) - 1; before >= id {
+		t.Errorf("the last id of the millisecond before, %v, is not below %v", before, id)
+	}
+	if At(time.Unix(0, 0)) != 0 {
+		t.Error("an instant before the epoch has ids")
+	}
+}
+
 func TestNewClock(t *testing.T) {
 	c := NewClock(7)
 	before := time.Now()

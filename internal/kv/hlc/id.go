@@ -34,6 +34,11 @@ func (id ID) Time() time.Time {
 	return epoch.Add(time.Duration(id>>(nodeBits+counterBits)) * time.Millisecond)
 }
 
+// At is the least id that any node makes at an instant or later: a bound for ranges.
+func At(t time.Time) ID {
+	return ID(max(0, t.Sub(epoch)/time.Millisecond)) << (nodeBits + counterBits)
+}
+
 // String gives 13 characters, in the same order as the ids.
 func (id ID) String() string {
 	var b [stringLen]byte
