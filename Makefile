@@ -1,0 +1,79 @@
+# Everything that is done with this repository. `make` builds; README.md says what to type
+# first. Go finds its toolchain and modules by itself.
+
+GO      ?= go
+BUILD   := build
+VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X postroad/internal/server.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+FUZZTIME ?= 30s
+
+.PHONY: all build run test unit check format vet staticcheck arch race interop crash fuzz bench bare clean
+
+all: build
+
+# One static binary, without cgo.
+build:
+	@mkdir -p $(BUILD)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/postroad ./cmd/postroad
+
+# The whole system on loopback, with accounts, and what to type into a mail program.
+run: build
+	$(BUILD)/postroad demo
+
+# Units with the fuzz seeds, floors, and one scenario with each real mail program.
+test: peers build
+	CGO_ENABLED=0 POSTROAD_BINARY=$(CURDIR)/$(BUILD)/postroad $(GO) test ./...
+
+unit:
+	$(GO) test ./address/... ./dns/... ./imap/... ./message/... ./pop3/... ./report/... ./sasl/... ./smtp/... ./internal/... ./cmd/...
+
+# The mail programs that the tests talk to, installed as root the first time.
+.PHONY: peers
+peers:
+	test/peers.sh
+
+# What a change must pass before it lands.
+check: format vet staticcheck arch race
+
+format:
+	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "gofmt: $$files"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags interop ./test/...
+
+staticcheck:
+	$(GO) run $(STATICCHECK) ./...
+
+arch:
+	$(GO) test ./internal/arch
+
+race:
+	$(GO) test -race -short $$($(GO) list ./... | grep -v '/test/')
+
+# Every scenario with every real mail program.
+interop: peers build
+	POSTROAD_BINARY=$(CURDIR)/$(BUILD)/postroad $(GO) test -tags interop -count 1 -p 1 -timeout 60m ./test/interop/...
+
+# kill -9, full disks and power cuts under load.
+crash: build
+	POSTROAD_BINARY=$(CURDIR)/$(BUILD)/postroad CRASH_CYCLES=$${CRASH_CYCLES:-50} $(GO) test -count 1 -timeout 120m -v ./test/crash/...
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	@set -e; for f in $$(git grep -l 'func Fuzz' -- '*_test.go'); do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$f); do \
+	    echo "== $$(dirname $$f) $$t"; $(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); \
+	  done; done
+
+# Go benchmarks; the side-by-side comparison is bench/run.sh (bench/README.md).
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# A bare Debian 12: clone, make run with one mail through it, make test.
+bare:
+	test/bare.sh
+
+clean:
+	rm -rf $(BUILD)
