@@ -68,6 +68,20 @@ func BenchmarkMailbox(b *testing.B) {
 		}
 	})
 	b.Run("select cold", cold)
+	b.Run("copy all, staged", func(b *testing.B) {
+		for b.Loop() {
+			got(f.a.Copy(ctx, inbox, allUIDs, f.box("Sent").ID))(b)
+		}
+	})
+	b.Run("select cold, packed long ago", func(b *testing.B) {
+		for b.Loop() {
+			l := &live{account: f.a, mailbox: f.box("Sent").ID}
+			s := got(l.refresh(ctx))(b)
+			if b.N == 1 {
+				b.Log(s.Len(), "messages")
+			}
+		}
+	})
 	v := got(f.a.View(ctx, inbox))(b)
 	defer v.Close()
 	b.Run("select warm", func(b *testing.B) {
