@@ -6,11 +6,13 @@ import (
 	"postroad/dns/dnstest"
 )
 
-// StartDNS serves zones (master file lines) on port 53 of a loopback address and returns
+// StartDNS serves names below "test" (master file lines with whole names) on port 53 of a loopback address and returns
 // the address, for resolv.conf files.
 func StartDNS(t testing.TB, host, zones string) string {
 	t.Helper()
-	s, err := dnstest.Start(host+":53", zones)
+	// One zone for all: without it names that have no such record could not be told from
+	// names that belong to others.
+	s, err := dnstest.Start(host+":53", "$ORIGIN test.\n"+zones)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ read_all = false
 `, pr.Host, peer.PortPOP3, peer.Password, dir))
 	peer.Run(t, "chown", "-R", "nobody", dir) // getmail does not deliver as root
 	for range 2 {
-		peer.Run(t, "setpriv", "--reuid=nobody", "--clear-groups", "env", "HOME="+dir, "getmail", "--getmaildir="+dir)
+		peer.Run(t, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env", "HOME="+dir, "getmail", "--getmaildir="+dir)
 		files, err := filepath.Glob(filepath.Join(dir, "Maildir/new/*"))
 		if err != nil {
 			t.Fatal(err)
