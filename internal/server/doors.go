@@ -89,7 +89,7 @@ func (s *Server) submissionDoor(l Listener) running {
 	o.Proxies, o.XClients = s.config.Trust.Proxy, s.config.Trust.XCLIENT
 	o.RequireAuth, o.InsecureAuth = true, s.insecureAuth(&l)
 	o.RequireTLS = !o.InsecureAuth
-	o.Auth = &sasl.Options{Secret: s.Directory.Secret()}
+	o.Auth = &sasl.Options{Secret: s.scramSecret()}
 	o.AuthBackend = s.Directory.SASL
 	o.NewSession = submit.New(submit.Options{
 		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock,
@@ -108,6 +108,17 @@ func (s *Server) lmtpDoor(l Listener) running {
 		Peers: s.config.Trust.Relay, SizeMax: o.SizeMax, Logger: s.log,
 	}).NewSession
 	return smtpRunning(l, o)
+}
+
+// scramSecret is what makes the doors offer SCRAM: nil, and no offer, unless human
+// passwords have verifiers. Programs that see SCRAM choose it and try nothing else when it
+// fails (Mutt, and all that use Cyrus SASL), so it is not offered to accounts that
+// could not pass it.
+func (s *Server) scramSecret() []byte {
+	if !s.config.Login.ScramForPasswords {
+		return nil
+	}
+	return s.Directory.Secret()
 }
 
 // full answers a sender at RCPT already (RFC 5321, 4.5.3.1.9: 452, or 552 for good).
@@ -132,11 +143,11 @@ func (s *Server) logins(client netip.Addr) sasl.Backend {
 // locks of maildrops.
 func (s *Server) backends() {
 	s.imap = imapd.New(imapd.Options{
-		Store: s.Mail, Bodies: s.Bodies, SASL: s.logins, Secret: s.Directory.Secret(),
+		Store: s.Mail, Bodies: s.Bodies, SASL: s.logins, Secret: s.scramSecret(),
 		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: message.Limits{HeaderOctets: int(s.config.Limits.Header)},
 		UserConnectionsMax: s.config.Limits.UserConnections, Log: s.log,
 	})
-	s.pop3 = pop3d.New(pop3d.Options{Store: s.Mail, SASL: s.Directory.SASL, Secret: s.Directory.Secret()})
+	s.pop3 = pop3d.New(pop3d.Options{Store: s.Mail, SASL: s.Directory.SASL, Secret: s.scramSecret()})
 }
 
 func (s *Server) imapDoor(l Listener) running {

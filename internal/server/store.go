@@ -21,7 +21,6 @@ import (
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mta/queue"
-	"postroad/internal/trace"
 )
 
 // Store is everything that is kept, open in this process, and the parts of the house that
@@ -37,7 +36,6 @@ type Store struct {
 	Collector *blob.Collector
 	Queue     *queue.Queue
 
-	trace   *trace.Trace
 	config  *config.Config
 	log     *slog.Logger
 	closers []func() error // in the order of opening
@@ -119,7 +117,6 @@ func (s *Store) openBodies(ctx context.Context) error {
 	s.closing(s.Clock.Close)
 	s.Bodies = blob.NewBodies(s.Engine, s.Blobs, s.Clock)
 	s.Committer = &mailflow.Committer{Engine: s.Engine, Bodies: s.Bodies}
-	s.trace = trace.New(trace.Options{Engine: s.Engine, Clock: s.Clock, Log: s.log})
 	s.Collector = blob.NewCollector(s.Bodies, blob.CollectorOptions{Log: s.log})
 	return nil
 }

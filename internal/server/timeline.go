@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -13,102 +14,155 @@ import (
 	"postroad/internal/trace"
 )
 
-// recipientsTraced is how many recipients of a mail one event names.
-const recipientsTraced = 50
+const (
+	traceKeep     = 30 * 24 * time.Hour // how long timelines are kept
+	traceInterval = time.Hour           // between looks for what is too old
+)
 
-// eventWords name the queue's events in the timeline.
-var eventWords = map[queue.EventKind]string{
-	queue.EventAccepted: "accepted", queue.EventQueued: "queued", queue.EventAttempt: "attempt", queue.EventDeferred: "deferred",
-	queue.EventNotice: "notice", queue.EventLost: "lost", queue.EventHeld: "held", queue.EventReleased: "released",
-	queue.EventDeleted: "deleted", queue.EventCancelled: "cancelled",
+// trimTraces forgets old timelines until ctx is done.
+func (s *Store) trimTraces(ctx context.Context) error {
+	tick := time.NewTicker(traceInterval)
+	defer tick.Stop()
+	for {
+		if err := trace.Trim(ctx, s.Engine, time.Now().Add(-traceKeep)); err != nil && !errors.Is(err, ctx.Err()) {
+			s.log.Error("old timelines stay for now", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
-// actionWords name what became of a recipient (RFC 3464, 2.3.3).
-var actionWords = map[mailflow.Action]string{
-	mailflow.Delivered: "delivered", mailflow.Relayed: "relayed", mailflow.Expanded: "expanded",
-	mailflow.Delayed: "delayed", mailflow.Failed: "failed",
-}
-
-// record puts an event of the queue into the timeline of its mail.
+// record puts what the queue does to a mail into its timeline.
 func (s *Store) record(u *mailflow.Unit, e queue.Event) {
-	f := map[string]string{}
-	put := func(key, value string) {
-		if value != "" {
-			f[key] = value
+	switch e.Kind {
+	case queue.EventAccepted:
+		trace.Prepare(u, accepted(&e))
+		prepareOutcomes(u, &e, map[mailflow.Action]trace.Kind{mailflow.Delivered: trace.Delivered, mailflow.Expanded: trace.Routed, mailflow.Failed: trace.Failed})
+	case queue.EventAttempt:
+		prepareOutcomes(u, &e, map[mailflow.Action]trace.Kind{mailflow.Delivered: trace.Delivered, mailflow.Expanded: trace.Routed,
+			mailflow.Relayed: trace.Relayed, mailflow.Delayed: trace.Attempt, mailflow.Failed: trace.Failed})
+	case queue.EventNotice:
+		trace.Prepare(u, accepted(&queue.Event{Item: queue.ItemID{Mail: e.Mail.ID}, Mail: e.Mail}),
+			trace.Event{Mail: e.Item.Mail, Kind: trace.Bounced, Detail: trace.Detail{Recipients: recipientsOf(e.Mail), Related: e.Mail.ID}})
+	default:
+		if p, ok := plainEvents[e.Kind]; ok {
+			d := trace.Detail{Recipients: recipientsOf(e.Mail), NextTry: e.Next, Text: p.text}
+			if e.Hop.Transport != "" {
+				d.Transport, d.NextHop = e.Hop.Transport, route.Format(e.Hop)
+			}
+			trace.Prepare(u, trace.Event{Mail: e.Item.Mail, Kind: p.kind, Detail: d})
 		}
 	}
-	messageID := ""
-	if m := e.Mail; m != nil {
-		put("from", m.ReturnPath.String())
-		put("to", recipientsOf(m, e.Statuses))
-		if e.Kind == queue.EventAccepted || e.Kind == queue.EventNotice {
-			put("protocol", m.Origin.Protocol)
-			put("helo", m.Origin.Helo)
-			put("tls", m.Origin.TLS)
-			put("size", strconv.FormatInt(m.Body.Size, 10))
-			if m.Origin.Client.IsValid() {
-				put("client", m.Origin.Client.String())
-			}
-			if m.Origin.Account != 0 {
-				put("account", m.Origin.Account.String())
-			}
-			if m.Message != nil {
-				messageID = m.Message.MessageID
-				put("message-id", messageID)
-				put("subject", m.Message.Subject)
-			}
-		}
-		if e.Kind == queue.EventNotice {
-			put("notice", m.ID.String())
-			messageID = "" // of the notice, which has a timeline of its own
-		}
-	}
-	if e.Hop.Transport != "" {
-		put("next hop", route.Format(e.Hop))
-	}
-	if e.Attempt > 0 {
-		put("attempt", strconv.Itoa(e.Attempt))
-	}
-	if !e.Next.IsZero() {
-		put("next", e.Next.UTC().Format(time.RFC3339))
-	}
-	s.trace.Record(u, trace.Event{Mail: e.Item.Mail, What: eventWords[e.Kind], Fields: f}, messageID)
 }
 
-// recipientsOf lists recipients, each with what became of it.
-func recipientsOf(m *mailflow.Mail, statuses []mailflow.Status) string {
-	var b strings.Builder
+// plainEvents are those of which there is nothing more to say.
+var plainEvents = map[queue.EventKind]struct {
+	kind trace.Kind
+	text string
+}{
+	queue.EventQueued:    {trace.Queued, ""},
+	queue.EventDeferred:  {trace.Delayed, ""},
+	queue.EventLost:      {trace.Failed, "a notification that can neither be delivered nor returned"},
+	queue.EventHeld:      {trace.Held, "by an administrator"},
+	queue.EventReleased:  {trace.Released, "by an administrator"},
+	queue.EventDeleted:   {trace.Cancelled, "deleted by an administrator"},
+	queue.EventCancelled: {trace.Cancelled, "by its sender"},
+}
+
+// accepted tells of a mail that we took responsibility for.
+func accepted(e *queue.Event) trace.Event {
+	m := e.Mail
+	d := trace.Detail{Sender: m.ReturnPath.String(), Recipients: recipientsOf(m), Protocol: m.Origin.Protocol,
+		TLS: m.Origin.TLS, Size: m.Body.Size, Account: m.Origin.Account}
+	if m.Origin.Client.IsValid() {
+		d.Client = m.Origin.Client.String()
+	}
+	if m.Message != nil {
+		d.MessageID = m.Message.MessageID
+	}
+	return trace.Event{Mail: e.Item.Mail, Kind: trace.Accepted, Detail: d}
+}
+
+func recipientsOf(m *mailflow.Mail) []string {
+	out := make([]string, len(m.Recipients))
 	for i := range m.Recipients {
-		if i == recipientsTraced {
-			b.WriteString(" and " + strconv.Itoa(len(m.Recipients)-i) + " more")
-			break
-		}
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(m.Recipients[i].Address.String())
-		if i >= len(statuses) || statuses[i].Action == 0 {
+		out[i] = m.Recipients[i].Address.String()
+	}
+	return out
+}
+
+// prepareOutcomes tells what became of recipients, those with the same answer together.
+// Actions that kinds does not have are told elsewhere.
+func prepareOutcomes(u *mailflow.Unit, e *queue.Event, kinds map[mailflow.Action]trace.Kind) {
+	type outcome struct {
+		kind            trace.Kind
+		mta, reply, tls string
+	}
+	var order []outcome
+	to := map[outcome][]string{}
+	for i := range e.Statuses {
+		st := &e.Statuses[i]
+		kind, ok := kinds[st.Action]
+		if !ok || i >= len(e.Mail.Recipients) {
 			continue
 		}
-		st := &statuses[i]
-		b.WriteString(" " + actionWords[st.Action] + " (" + st.Reply.String())
-		if st.RemoteMTA != "" {
-			b.WriteString(" from " + st.RemoteMTA)
+		o := outcome{kind, st.RemoteMTA, st.Reply.String(), st.TLS}
+		if to[o] == nil {
+			order = append(order, o)
 		}
-		if st.TLS != "" {
-			b.WriteString(", " + st.TLS)
-		}
-		b.WriteString(")")
+		to[o] = append(to[o], e.Mail.Recipients[i].Address.String())
 	}
-	return b.String()
+	for _, o := range order {
+		d := trace.Detail{Recipients: to[o], RemoteMTA: o.mta, Reply: o.reply, TLS: o.tls}
+		trace.Prepare(u, trace.Event{Mail: e.Item.Mail, Kind: o.kind, Detail: d})
+	}
 }
 
 // timeline answers `postroad trace`.
 func (s *Store) timeline(ctx context.Context, message string) ([]admin.TraceEvent, error) {
-	events, err := s.trace.Find(ctx, message)
-	out := make([]admin.TraceEvent, len(events))
-	for i, e := range events {
-		out[i] = admin.TraceEvent{At: e.At, Mail: e.Mail.String(), What: e.What, Fields: e.Fields}
+	found, err := trace.Find(ctx, s.Engine, message)
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	var out []admin.TraceEvent
+	for _, t := range found {
+		for i := range t.Events {
+			e := &t.Events[i]
+			out = append(out, admin.TraceEvent{At: e.Time, Mail: t.Mail.String(), What: e.Kind.String(), Fields: fieldsOf(&e.Detail)})
+		}
+	}
+	return out, nil
+}
+
+// fieldsOf gives the details that are there, by name.
+func fieldsOf(d *trace.Detail) map[string]string {
+	f := map[string]string{
+		"message-id": d.MessageID, "sender": d.Sender, "recipients": strings.Join(d.Recipients, ", "), "protocol": d.Protocol,
+		"client": d.Client, "tls": d.TLS, "check": d.Check, "verdict": d.Verdict, "transport": d.Transport, "next-hop": d.NextHop,
+		"mailbox": d.Mailbox, "rule": d.Rule, "remote-mta": d.RemoteMTA, "reply": d.Reply, "text": d.Text,
+	}
+	if d.Size != 0 {
+		f["size"] = strconv.FormatInt(d.Size, 10)
+	}
+	if d.Account != 0 {
+		f["account"] = d.Account.String()
+	}
+	if d.UID != 0 {
+		f["uid"] = strconv.FormatUint(uint64(d.UID), 10)
+	}
+	if d.Related != 0 {
+		f["related"] = d.Related.String()
+	}
+	if !d.NextTry.IsZero() {
+		f["next-try"] = d.NextTry.UTC().Format(time.RFC3339)
+	}
+	for k, v := range f {
+		if v == "" {
+			delete(f, k)
+		}
+	}
+	return f
 }
