@@ -87,11 +87,11 @@ type listParser struct {
 	inGroup bool
 	strict  bool // no defect met yet
 
-	phrase    []byte // words read and not yet given a meaning, a space where there was white space
-	lastWord  int    // where the last word of phrase starts
-	lastPlain bool   // the last word was no quoted string
-	gap       bool   // white space since
-	comment   string // last one
+	phrase    []byte  // words read and not yet given a meaning, a space where there was white space
+	lastWord  int     // where the last word of phrase starts
+	lastPlain bool    // the last word was no quoted string
+	gap       bool    // white space since
+	comment   string  // last one
 	spec      Mailbox // local part, host and route, when hasSpec
 	hasSpec   bool
 }

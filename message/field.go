@@ -127,7 +127,7 @@ func unfold(b []byte) string {
 	for len(b) > 0 && isSpace(b[len(b)-1]) {
 		b = b[:len(b)-1]
 	}
-	if bytes.IndexByte(b, '\n') < 0 && bytes.IndexByte(b, '\r') < 0 && bytes.IndexByte(b, 0) < 0 {
+	if !hasLineOctets(b) {
 		return string(b)
 	}
 	var s strings.Builder
@@ -144,6 +144,16 @@ func unfold(b []byte) string {
 		}
 	}
 	return s.String()
+}
+
+// hasLineOctets tells whether b has CR, LF or NUL.
+func hasLineOctets(b []byte) bool {
+	for _, c := range b {
+		if c == '\r' || c == '\n' || c == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func isSpace(c byte) bool { return isWSP(c) || c == '\r' || c == '\n' }

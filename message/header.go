@@ -23,17 +23,16 @@ func (p *Parser) endHeader(end int64) {
 	if !utf8.Valid(p.head) {
 		p.message.Defects |= DefectHeaderEightBit
 	}
-	for i := 0; i < len(p.head); {
-		f, ok := nextField(p.head, i)
-		if !ok {
-			break
+	for i, mark := range p.marks {
+		field := p.head[mark.start:]
+		if i+1 < len(p.marks) {
+			field = p.head[mark.start:p.marks[i+1].start]
 		}
-		i = f.End
-		if f.Name == nil {
+		if mark.name == 0 {
 			p.message.Defects |= DefectHeaderJunk
 			continue
 		}
-		h.field(f)
+		h.field(field[:mark.name], trimEOL(field[mark.value:]))
 	}
 	h.finish(e.parent)
 	p.beginBody(part)
@@ -103,19 +102,19 @@ const (
 )
 
 // field looks at one field.
-func (h *headerReader) field(f Field) {
-	if len(f.Name) > nameMax {
+func (h *headerReader) field(given, value []byte) {
+	if len(given) > nameMax {
 		return
 	}
 	var buf [nameMax]byte
-	name := buf[:len(f.Name)]
-	for i, c := range f.Name {
+	name := buf[:len(given)]
+	for i, c := range given {
 		name[i] = lower(c)
 	}
 	if len(name) > len("content-") && string(name[:8]) == "content-" {
-		h.contentField(string(name[8:]), f.Value)
+		h.contentField(string(name[8:]), value)
 	} else if h.message != nil {
-		h.messageField(string(name), f.Value)
+		h.messageField(string(name), value)
 	}
 }
 

@@ -44,9 +44,9 @@ type Parser struct {
 
 	buffers  *buffers
 	inHeader bool
-	head     []byte // header block being gathered
-	fields   int    // fields in it
-	headFull bool   // it is over its limit; the rest is not kept
+	head     []byte      // header block being gathered
+	marks    []fieldMark // where its fields are
+	headFull bool        // it is over its limit; the rest is not kept
 
 	midLine    bool
 	lineLength int64 // octets before off of the line that midLine passes over
@@ -72,11 +72,18 @@ type entity struct {
 	parent   *Part    // the multipart or message around it
 }
 
+// fieldMark is where a field starts in the header block, and the lengths of its name and of
+// what stands before its value. A name of no length is that of a line that is no field.
+type fieldMark struct{ start, name, value int32 }
+
 // scanState remembers what was seen already, so that the search for it ends.
 type scanState struct{ eightBit, nul, longLine bool }
 
 // buffers are what one parser after another uses.
-type buffers struct{ head, text []byte }
+type buffers struct {
+	head, text []byte
+	marks      []fieldMark
+}
 
 var bufferPool = sync.Pool{New: func() any {
 	return &buffers{head: make([]byte, 0, parserHeadSize), text: make([]byte, 0, textWindow)}
@@ -87,7 +94,7 @@ func NewParser(l Limits) *Parser {
 	p := &Parser{limits: l.withDefaults()}
 	p.budget = p.limits.Summary
 	p.buffers = bufferPool.Get().(*buffers)
-	p.head = p.buffers.head[:0]
+	p.head, p.marks = p.buffers.head[:0], p.buffers.marks[:0]
 	p.stack = make([]entity, 0, 4)
 	p.message = &Message{Root: &Part{}}
 	p.push(p.message.Root, p.message, nil)
@@ -235,8 +242,7 @@ func (p *Parser) pendingTooLong() {
 	p.pending = p.pending[:0]
 	switch {
 	case !p.inHeader:
-	case isHeaderLine(line):
-		p.addHeaderLine(line) // over the limit by its length
+	case p.addHeaderLine(line): // over the limit by its length
 		if p.failed {
 			return
 		}
@@ -333,8 +339,7 @@ func (p *Parser) wholeHeaderLine(line []byte) {
 		p.off += int64(len(line))
 		p.countLine(line)
 		p.endHeader(p.off)
-	case isHeaderLine(line):
-		p.addHeaderLine(line)
+	case p.addHeaderLine(line):
 		p.off += int64(len(line))
 		p.countLine(line)
 	default:
@@ -346,11 +351,15 @@ func (p *Parser) wholeHeaderLine(line []byte) {
 // isHeaderLine tells whether a line can stand in a header: a field, the continuation of
 // one, or the "From " line of a mailbox file that some programs leave there.
 func isHeaderLine(line []byte) bool {
-	if isWSP(line[0]) || bytes.HasPrefix(line, fromLine) || bytes.HasPrefix(line, fromLine[1:]) {
+	if isWSP(line[0]) || isFromLine(line) {
 		return true
 	}
 	name, _ := splitName(line)
 	return name != nil
+}
+
+func isFromLine(line []byte) bool {
+	return bytes.HasPrefix(line, fromLine) || bytes.HasPrefix(line, fromLine[1:])
 }
 
 var fromLine = []byte(">From ")
@@ -370,23 +379,35 @@ func (p *Parser) headerMax() int {
 	return min(p.limits.HeaderOctets, partHeaderMax)
 }
 
-// addHeaderLine keeps a line of a header. Over the limits the message fails, or, below the
-// top, the rest of the header is not looked at.
-func (p *Parser) addHeaderLine(line []byte) {
-	if !isWSP(line[0]) {
-		p.fields++
+// addHeaderLine keeps a line of a header; it returns false for what isHeaderLine refuses.
+// Over the limits the message fails, or, below the top, the rest of the header is not
+// looked at.
+func (p *Parser) addHeaderLine(line []byte) bool {
+	mark := fieldMark{start: int32(len(p.head))}
+	if !isWSP(line[0]) && !isFromLine(line) {
+		name, colon := splitName(line)
+		if name == nil {
+			return false
+		}
+		mark.name, mark.value = int32(len(name)), int32(colon+1)
 	}
-	if len(p.head)+len(line) > p.headerMax() || p.fields > p.limits.HeaderFields {
+	begins := !isWSP(line[0]) || len(p.marks) == 0
+	if len(p.head)+len(line) > p.headerMax() || begins && len(p.marks) >= p.limits.HeaderFields {
 		if len(p.stack) == 1 {
 			p.failed = true
-			return
+			return true
 		}
 		p.headFull = true
 		p.message.Defects |= DefectHeaderLimit
 	}
-	if !p.headFull {
-		p.head = append(p.head, line...)
+	if p.headFull {
+		return true
 	}
+	if begins {
+		p.marks = append(p.marks, mark)
+	}
+	p.head = append(p.head, line...)
+	return true
 }
 
 // delimiter compares a line with the open boundaries, innermost first. It returns the
@@ -463,7 +484,7 @@ func (p *Parser) push(part *Part, m *Message, parent *Part) {
 	p.parts++
 	part.Header.Start = p.off
 	p.stack = append(p.stack, entity{part: part, message: m, parent: parent, shadowed: -1})
-	p.inHeader, p.head, p.fields, p.headFull = true, p.head[:0], 0, false
+	p.inHeader, p.head, p.marks, p.headFull = true, p.head[:0], p.marks[:0], false
 }
 
 // closeTo ends the parts from the top of the stack down to index from, before the
@@ -626,10 +647,10 @@ func (p *Parser) setOctetDefects() {
 // release gives the buffers back; a header buffer that a large message made large is left.
 func (p *Parser) release() {
 	if cap(p.head) <= partHeaderMax {
-		p.buffers.head = p.head
+		p.buffers.head, p.buffers.marks = p.head, p.marks
 	}
 	bufferPool.Put(p.buffers)
-	p.buffers, p.head, p.pending, p.stack, p.open = nil, nil, nil, nil, nil
+	p.buffers, p.head, p.marks, p.pending, p.stack, p.open = nil, nil, nil, nil, nil, nil
 	p.text, p.html, p.capture = capture{}, capture{}, nil
 }
 
