@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -138,7 +137,9 @@ func TestPowerCut(t *testing.T) {
 	for i := range cycles(1) {
 		stop := r.load()
 		time.Sleep(time.Duration(300+r.rng.IntN(2000)) * time.Millisecond)
-		r.freeze()
+		if err := r.pr.Freeze(); err != nil {
+			t.Fatal(err)
+		}
 		copied := disk.file + ".cut"
 		peer.Run(t, "cp", "--sparse=always", disk.file, copied)
 		r.pr.Kill()
@@ -155,10 +156,4 @@ func TestPowerCut(t *testing.T) {
 		}
 	}
 	r.pr.Command("check")
-}
-
-// freeze stops every process of the program where it is. Acknowledgements that clients
-// have read until now are what the copy must hold.
-func (r *run) freeze() {
-	syscall.Kill(-r.pr.PID(), syscall.SIGSTOP)
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,10 +80,51 @@ func (p *Process) Stop() {
 	p.Kill()
 }
 
-// Kill ends the program at once, as kill -9 does.
+// Kill ends the program and what it started at once, as kill -9 does, and returns when
+// nothing of it runs any more.
 func (p *Process) Kill() {
 	p.signal(syscall.SIGKILL)
 	<-p.done
+	for end := time.Now().Add(10 * time.Second); syscall.Kill(-p.PID(), 0) == nil && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Freeze stops every thread of the program and of what it started where it is (SIGSTOP),
+// and returns when all have stopped: one that was in a system call ends that first.
+func (p *Process) Freeze() error {
+	if err := syscall.Kill(-p.PID(), syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		running, err := runningThreads(p.PID())
+		if err != nil || running == 0 {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%d threads of %s do not stop", running, p.Name)
+		}
+	}
+}
+
+// runningThreads counts the threads of a process group that are not stopped.
+func runningThreads(group int) (n int, err error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/task/*/stat")
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // ended meanwhile
+		}
+		// proc(5): pid (comm) state ppid pgrp …; comm may hold anything.
+		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(f) > 2 && f[2] == strconv.Itoa(group) && f[0] != "T" && f[0] != "Z" {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // signal reaches the program, which may have made a session of its own (Postfix does), and
