@@ -7,8 +7,7 @@
 // in imapserver, the client in imapclient.
 //
 // RFC 3501, 9051, and the extensions 2342, 2971, 3502, 3516, 3691, 4315, 4731, 4959, 4978,
-// 5032, 5161, 5182, 5258, 5819, 6154, 6851, 6855, 7162, 7888, 7889, 8437, 8438, 8474,
-// 8514.
+// 5032, 5161, 5182, 5258, 5819, 6154, 6851, 6855, 7162, 7888, 7889, 8438, 8474, 8514.
 package imap
 
 import "strings"
@@ -55,7 +54,7 @@ const (
 // Code is a response code as it stands between the brackets (RFC 9051, 7.1).
 type Code string
 
-// Response codes without arguments (RFC 9051, 7.1; RFC 3516, 7162, 8437, 4469).
+// Response codes without arguments (RFC 9051, 7.1; RFC 3516, 4978, 7162).
 const (
 	CodeAlert                Code = "ALERT"
 	CodeAlreadyExists        Code = "ALREADYEXISTS"

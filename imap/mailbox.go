@@ -207,10 +207,14 @@ func MatchMailbox(pattern, name string, delimiter rune) bool {
 	for p := range len(pattern) {
 		c := pattern[p]
 		if c != '*' && c != '%' {
+			live := false
 			for i := len(name); i > 0; i-- {
 				reach[i] = reach[i-1] && name[i-1] == c
+				live = live || reach[i]
 			}
-			reach[0] = false
+			if reach[0] = false; !live {
+				return false
+			}
 			continue
 		}
 		for i := 1; i <= len(name); i++ {

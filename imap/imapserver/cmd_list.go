@@ -8,8 +8,12 @@ import (
 	"postroad/imap"
 )
 
-// listPatternsMax bounds the patterns of one LIST.
-const listPatternsMax = 100
+// Limits of one LIST: its patterns, and their octets with the reference before each. They
+// bound the time that matching takes.
+const (
+	listPatternsMax     = 100
+	listPatternBytesMax = 4 << 10
+)
 
 // list is a LIST or LSUB command (RFC 9051, 6.3.9; RFC 5258; RFC 3501, 6.3.9).
 type list struct {
@@ -134,8 +138,13 @@ func (c *Conn) list(cmd *command, l *list) error {
 		return c.ok(cmd, "")
 	}
 	o := ListOptions{Subscribed: l.subscribed}
+	octets := 0
 	for _, p := range l.patterns {
 		o.Patterns = append(o.Patterns, l.reference+p)
+		octets += len(l.reference) + len(p)
+	}
+	if octets > listPatternBytesMax {
+		return imap.No(imap.CodeLimit, "Patterns too long")
 	}
 	w := &ListWriter{}
 	if err := c.session.List(c.ctx, w, o); err != nil {

@@ -51,9 +51,7 @@ func (in *input) release() {
 		inPool.Put(in.buf)
 		in.buf = nil
 	}
-	if cap(in.line) > 0 {
-		in.line = nil
-	}
+	in.line = nil
 }
 
 // wait returns when the client has sent something, with true, or with false when wake was
