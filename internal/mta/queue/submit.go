@@ -2,9 +2,12 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"postroad/internal/blob"
+	"postroad/internal/kv"
 	"postroad/internal/mailflow"
 	"postroad/smtp"
 )
@@ -30,6 +33,9 @@ func (q *Queue) Submit(ctx context.Context, m *mailflow.Mail, o mailflow.SubmitO
 	})
 	if err != nil {
 		q.stats.refused.Add(1)
+		if errors.Is(err, kv.ErrFull) || errors.Is(err, blob.ErrFull) {
+			err = mailflow.ErrSpace.With(err)
+		}
 		return nil, err
 	}
 	q.stats.submitted.Add(1)
