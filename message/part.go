@@ -10,8 +10,10 @@ import (
 // ends before the line end that belongs to the next delimiter (RFC 2046, 5.1.1). For the
 // root part of a message Header is the header of the message.
 //
-// A multipart has at least one child: one without any is given as the leaf that mail
-// programs make of it, text/plain or application/octet-stream.
+// A multipart has at least one child, and message/rfc822 and message/global always have
+// their Message: where that cannot be (no delimiter found, an encoded message, nesting over
+// the limit) the part is given as the leaf that mail programs make of it, text/plain or
+// application/octet-stream.
 type Part struct {
 	Header, Body Span
 	Lines        int64 // in Body; a last one without line end counts
@@ -28,7 +30,7 @@ type Part struct {
 	Location      string
 
 	Children []*Part  // of a multipart
-	Message  *Message // of message/rfc822 and message/global that are not encoded
+	Message  *Message // of message/rfc822 and message/global
 }
 
 // Param is a parameter of a structured field: the name in lower case, the value as UTF-8
