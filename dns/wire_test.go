@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,10 +122,11 @@ func TestWithoutEDNS(t *testing.T) {
 
 func TestExpiryAndSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked, silent := 0, false
+		var asked atomic.Int32
+		var silent atomic.Bool
 		s := fakeServer(t, []string{"127.0.0.1:53"}, false, func(req *dns.Msg) [][]byte {
-			asked++
-			if silent {
+			asked.Add(1)
+			if silent.Load() {
 				return nil
 			}
 			return [][]byte{reply(req, func(m *dns.Msg) {})}
@@ -132,15 +134,15 @@ func TestExpiryAndSilence(t *testing.T) {
 		look := func() error { _, err := s.Lookup(t.Context(), "example.org", TypeA); return err }
 		look()
 		time.Sleep(59 * time.Second)
-		if err := look(); err != nil || asked != 1 {
-			t.Fatalf("asked %d times within the TTL, %v", asked, err)
+		if err := look(); err != nil || asked.Load() != 1 {
+			t.Fatalf("asked %d times within the TTL, %v", asked.Load(), err)
 		}
 		time.Sleep(2 * time.Second)
-		if err := look(); err != nil || asked != 2 {
-			t.Fatalf("asked %d times after the TTL, %v", asked, err)
+		if err := look(); err != nil || asked.Load() != 2 {
+			t.Fatalf("asked %d times after the TTL, %v", asked.Load(), err)
 		}
 		time.Sleep(61 * time.Second)
-		silent = true
+		silent.Store(true)
 		begin := time.Now()
 		if err := look(); !IsTemporary(err) {
 			t.Fatal(err)
@@ -148,10 +150,10 @@ func TestExpiryAndSilence(t *testing.T) {
 		if d := time.Since(begin); d != 14*time.Second { // 2 + 4 + 8
 			t.Fatalf("gave up after %v", d)
 		}
-		if look(); asked != 5 {
-			t.Fatalf("a failure just met was asked for again: %d", asked)
+		if look(); asked.Load() != 5 {
+			t.Fatalf("a failure just met was asked for again: %d", asked.Load())
 		}
-		silent = false
+		silent.Store(false)
 		time.Sleep(failureTTL + time.Millisecond)
 		if err := look(); err != nil {
 			t.Fatalf("after the failure: %v", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,8 +78,8 @@ func TestFairness(t *testing.T) {
 		}
 		stop := w.run()
 		time.Sleep(20 * time.Second)
-		order := strings.Join(r.order[:14], " ")
 		stop()
+		order := strings.Join(r.order[:14], " ")
 		if strings.Count(order, "modest>small.test") != 3 || strings.Count(order, "modest>big.test") != 3 {
 			t.Errorf("order %s", order)
 		}
@@ -111,9 +112,10 @@ func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{}
 		w := newWorld(t, func(o *Options) { o.MemoryMax, o.ActiveMax, o.LaneMax = 40, 5, 5 })
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		w.transport = func(ctx context.Context, m *mailflow.Mail, hop mailflow.NextHop) []mailflow.Status {
-			if hop.Domain == "down.test" && down {
+			if hop.Domain == "down.test" && down.Load() {
 				return unreachableHop(ctx, m, hop)
 			}
 			return r.deliver(ctx, m, hop)
@@ -126,14 +128,17 @@ func TestMemoryIsBounded(t *testing.T) {
 			most = max(most, w.queue.Stats().InMemory)
 		}
 		time.Sleep(30 * time.Minute)
-		if n := len(r.order); n != 300 {
+		r.mu.Lock()
+		n := len(r.order)
+		r.mu.Unlock()
+		if n != 300 {
 			t.Errorf("%d of 300 sent past a hop that is down and fills its share of memory", n)
 		}
 		most = max(most, w.queue.Stats().InMemory)
 		if most > 60 {
 			t.Errorf("%d items in memory", most)
 		}
-		down = false
+		down.Store(false)
 		time.Sleep(8 * time.Hour)
 		if n := w.length(); n != 0 {
 			t.Errorf("%d left", n)
@@ -166,7 +171,7 @@ func TestEndOfRun(t *testing.T) {
 		if d := time.Since(begin); d != 10*time.Second {
 			t.Errorf("ended after %v", d)
 		}
-		if len(w.sent) != 1 || w.length() != 1 {
+		if w.count(&w.sent) != 1 || w.length() != 1 {
 			t.Errorf("sent %v, left %d", w.sent, w.length())
 		}
 		w.submit(w.mail("x", sender, "b@out.test")) // kept, for the next run
@@ -197,12 +202,12 @@ func TestStaleOffers(t *testing.T) {
 		}
 		w.queue.scheduler.signal()
 		time.Sleep(time.Second)
-		if len(w.sent) != 0 || w.queue.Stats().InMemory != 0 {
+		if w.count(&w.sent) != 0 || w.queue.Stats().InMemory != 0 {
 			t.Errorf("sent %v, %d in memory", w.sent, w.queue.Stats().InMemory)
 		}
 		time.Sleep(2 * time.Hour)
 		stop()
-		if len(w.sent) != 1 || w.sent[0] != "timed@out.test" {
+		if w.count(&w.sent) != 1 || w.sent[0] != "timed@out.test" {
 			t.Errorf("sent %v", w.sent)
 		}
 	})

@@ -413,7 +413,9 @@ func (p *plan) make(it *item) {
 	it.revision = 1
 	s := it.summary()
 	b := p.u.Batch(spaceOf(it.id.Mail))
-	b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardAbsent, Key: itemKey(it.id)})
+	if it.id.Group&splitBit != 0 { // others are unique as the mail's id is
+		b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardAbsent, Key: itemKey(it.id)})
+	}
 	count(b, 1)
 	b.Puts = append(b.Puts, kv.Put{Key: itemKey(it.id), Value: it.encode()}, kv.Put{Key: it.dueKey(), Value: s.append(nil)})
 	p.u.Keep(it.mail.Body, it.holder())

@@ -165,8 +165,11 @@ func (w *world) Deliver(ctx context.Context, m *mailflow.Mail, hop mailflow.Next
 	for i := range statuses {
 		statuses[i] = mailflow.Status{Action: mailflow.Relayed, Reply: reply(250, smtp.EnhancedCode{2, 0, 0}, "taken"), RemoteMTA: "mx." + hop.Domain, At: time.Now()}
 	}
-	if w.transport != nil {
-		if s := w.transport(ctx, m, hop); s != nil {
+	w.mu.Lock()
+	transport := w.transport
+	w.mu.Unlock()
+	if transport != nil {
+		if s := transport(ctx, m, hop); s != nil {
 			statuses = s
 		}
 	}
@@ -226,6 +229,23 @@ func (w *world) submit(m *mailflow.Mail) []mailflow.Status {
 		w.t.Fatal(err)
 	}
 	return st
+}
+
+// behave changes what the transport does while the queue runs.
+func (w *world) behave(f func(context.Context, *mailflow.Mail, mailflow.NextHop) []mailflow.Status) {
+	w.locked(func() { w.transport = f })
+}
+
+// locked runs f while no member looks.
+func (w *world) locked(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+func (w *world) count(list *[]string) (n int) {
+	w.locked(func() { n = len(*list) })
+	return n
 }
 
 func (w *world) sorted(list *[]string) string {

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"postroad/dns"
 	"postroad/dns/dnstest"
 	"postroad/internal/mailflow"
 	"postroad/sasl"
@@ -364,6 +365,10 @@ func TestContextEnds(t *testing.T) {
 	st := s.transport.Deliver(ctx, s.mail("a@two.test"), byMX("two.test"))
 	if st[0].Action != mailflow.Delayed || !st[0].LocalMTA {
 		t.Errorf("%+v", st[0])
+	}
+	// The question outlives who asked it; wait for its answer.
+	if _, err := s.transport.options.Resolver.Lookup(t.Context(), "two.test", dns.TypeMX); err != nil {
+		t.Error(err)
 	}
 }
 
