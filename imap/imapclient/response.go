@@ -104,13 +104,17 @@ type LiteralFunc func(seq uint32, item string, size int64, r io.Reader) error
 type reader struct {
 	b       *bufio.Reader
 	literal LiteralFunc
-	left    int // octets that the present response may still keep
+	most    int // octets that a response may keep; 0: responseBytesMax
+	left    int // of which the present one may still keep
 	values  int
 }
 
 // next reads one response.
 func (p *reader) next() (*Response, error) {
-	p.left, p.values = responseBytesMax, 0
+	p.left, p.values = p.most, 0
+	if p.most == 0 {
+		p.left = responseBytesMax
+	}
 	r := &Response{}
 	var err error
 	if r.Tag, err = p.word(" \r\n"); err != nil {

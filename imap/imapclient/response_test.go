@@ -55,8 +55,12 @@ func TestResponse(t *testing.T) {
 	if _, err := newReader("* LIST {20000000}\r\n").next(); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a literal over the limit: %v", err)
 	}
-	if _, err := newReader("* LIST " + strings.Repeat("x", responseBytesMax+1)).next(); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("a word over the limit: %v", err)
+	for _, text := range []string{strings.Repeat("x", 200), `"` + strings.Repeat("x", 200), strings.Repeat(`"xxxxxxxxx" `, 20)} {
+		p := newReader("* LIST " + text)
+		p.most = 100
+		if _, err := p.next(); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%.20s… over the limit: %v", text, err)
+		}
 	}
 }
 

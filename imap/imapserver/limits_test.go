@@ -226,7 +226,7 @@ func TestIdleMemory(t *testing.T) {
 	collect(&after)
 	each := int64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse) / n
 	t.Logf("%d octets for an idle connection, stacks %d", each, int64(after.StackInuse-before.StackInuse)/n)
-	if each > 10<<10 {
+	if each > 16<<10 { // the race detector's frames are larger
 		t.Errorf("an idle connection costs %d octets", each)
 	}
 	for _, c := range clients {
