@@ -107,10 +107,16 @@ func (q *Queue) attemptRemote(ctx context.Context, e *entry, it *item) {
 	case transport == nil:
 		oc.statuses = same(it, delayed(now, 451, smtp.EnhancedCode{4, 3, 5}, "No transport "+it.hop.Transport+" is configured"))
 	default:
-		ctx, cancel := context.WithTimeout(ctx, attemptMax)
-		oc.statuses, oc.tried = transport.Deliver(ctx, &it.mail, it.hop), true
+		limited, cancel := context.WithTimeout(ctx, attemptMax)
+		oc.statuses, oc.tried = transport.Deliver(limited, &it.mail, it.hop), true
 		cancel()
 		oc.at = time.Now()
+	}
+	if ctx.Err() != nil && isUnreachable(oc.statuses) {
+		// The program ends, and that is all that was wrong: the item stays due.
+		q.scheduler.release(e, nil, &q.schedule)
+		q.scheduler.settle(e, nil)
+		return
 	}
 	if len(oc.statuses) != len(it.mail.Recipients) {
 		oc.statuses = same(it, delayed(now, 451, smtp.EnhancedCode{4, 3, 0}, "The transport gave no answer for each recipient"))

@@ -174,6 +174,9 @@ func TestEndOfRun(t *testing.T) {
 		if w.count(&w.sent) != 1 || w.length() != 1 {
 			t.Errorf("sent %v, left %d", w.sent, w.length())
 		}
+		if list, _, err := w.queue.List(t.Context(), Filter{}, "", 0); err != nil || list[0].State != StateReady || list[0].Attempts != 0 {
+			t.Errorf("what the end cut short: %+v %v", list, err)
+		}
 		w.submit(w.mail("x", sender, "b@out.test")) // kept, for the next run
 		if w.length() != 2 {
 			t.Errorf("left %d", w.length())

@@ -17,7 +17,7 @@ import (
 // others in the same unit; commit it. Only then are we responsible, and only then does
 // the scheduler hear of the items.
 //
-// The status of a recipient that is in the queue is Delayed with a reply of 250.
+// The mail's id, if it has one, was never submitted before. The status of a recipient that is in the queue is Delayed with a reply of 250.
 func (q *Queue) Submit(ctx context.Context, m *mailflow.Mail, o mailflow.SubmitOptions) ([]mailflow.Status, error) {
 	if err := q.check(m); err != nil {
 		q.stats.refused.Add(1)
