@@ -175,7 +175,7 @@ func TestInterrupted(t *testing.T) {
 func TestManyMarks(t *testing.T) {
 	h := newHouse()
 	n := 0
-	for range 200 * 64 { // about 200 in each space
+	for range 160 * 64 { // about 160 in each space
 		b := h.stage(t, []byte("x"))
 		h.link(t, b, "a/1/1")
 		h.unlink(t, b, "a/1/1")
@@ -220,7 +220,7 @@ func TestRandomHolders(t *testing.T) {
 		}
 		actions := map[string]func(*rapid.T){
 			"stage": func(t *rapid.T) {
-				octets := blobtest.Octets(rapid.Uint64().Draw(t, "seed"), rapid.SampledFrom(sizes).Draw(t, "size"))
+				octets := blobtest.Octets(rapid.Uint64().Draw(t, "seed"), rapid.SampledFrom(sizes[:7]).Draw(t, "size"))
 				b, err := h.Stage(context.Background(), bytes.NewReader(octets), 1<<30)
 				must(t, err)
 				if rapid.Bool().Draw(t, "discard") {
@@ -358,15 +358,15 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan bool)
 		go func() {
-			collector(h).Run(ctx)
+			blob.NewCollector(h.Bodies, blob.CollectorOptions{Pause: 10 * time.Minute}).Run(ctx)
 			close(done)
 		}()
 		b := h.link(t, h.stage(t, blobtest.Octets(1, 20_000)), "a/1/1")
 		h.unlink(t, b, "a/1/1")
 		h.stage(t, blobtest.Octets(1, 20_000))
-		time.Sleep(time.Minute)
+		time.Sleep(time.Hour)
 		if h.keys(t) != 0 || h.blobs(t) != 1 {
-			t.Errorf("after a minute: %d keys, %d blobs", h.keys(t), h.blobs(t))
+			t.Errorf("after an hour: %d keys, %d blobs", h.keys(t), h.blobs(t))
 		}
 		time.Sleep(49 * time.Hour)
 		if h.blobs(t) != 0 {

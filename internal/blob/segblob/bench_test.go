@@ -15,7 +15,7 @@ import (
 // mailLike makes octets that compress as mail does: base64 for the most part.
 func mailLike(n int) []byte {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-	octets := blobtest.Octets(2, n)
+	octets := bytes.Clone(blobtest.Octets(2, n))
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := n / 8; i < n; i++ {
 		octets[i] = digits[r.IntN(64)]

@@ -35,7 +35,12 @@ func (s *Store) newSpill() (*spill, error) {
 	if err != nil {
 		return nil, writeError("make temporary file", err)
 	}
-	return &spill{store: s, name: name, file: file, end: headLen + headerLen}, nil
+	sp := &spill{store: s, name: name, file: file}
+	if err := sp.write(make([]byte, headLen+headerLen)); err != nil { // filled in at the end
+		sp.discard()
+		return nil, err
+	}
+	return sp, nil
 }
 
 // write appends to the file.
@@ -43,7 +48,7 @@ func (sp *spill) write(p []byte) error {
 	if err := sp.store.checkRoom(int64(len(p))); err != nil {
 		return err
 	}
-	if _, err := sp.file.WriteAt(p, sp.end); err != nil {
+	if _, err := sp.file.Write(p); err != nil {
 		return writeError("write temporary file", err)
 	}
 	sp.end += int64(len(p))
