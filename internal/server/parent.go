@@ -55,9 +55,9 @@ type account struct {
 func accountOf(name string) (*account, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
-		return nil, fmt.Errorf("user to serve as: %w; make one with\n"+
+		return nil, &config.Error{Text: fmt.Sprintf("user to serve as: %v; make one with\n"+
 			"  adduser --system --group --no-create-home --home /var/lib/postroad %s\n"+
-			"or name another one as \"user\" in the configuration", err, name)
+			"or name another one as \"user\" in the configuration", err, name)}
 	}
 	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
@@ -65,7 +65,7 @@ func accountOf(name string) (*account, error) {
 		return nil, err
 	}
 	if uid == 0 {
-		return nil, fmt.Errorf("user to serve as: %s is root, who only binds the ports", name)
+		return nil, &config.Error{Text: fmt.Sprintf("user to serve as: %s is root, who only binds the ports", name)}
 	}
 	a := &account{uid: uint32(uid), gid: uint32(gid)}
 	ids, err := u.GroupIds()
