@@ -2,6 +2,7 @@ package crash
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -227,9 +228,17 @@ func (s *smtpConn) deliver(text string, lmtp bool, to ...string) error {
 	if lmtp {
 		replies = len(to)
 	}
-	_, err := io.WriteString(s.c, text+".\r\n")
-	for ; replies > 0 && err == nil; replies-- {
-		_, err = s.reply()
+	if _, err := io.WriteString(s.c, text+".\r\n"); err != nil {
+		return err
 	}
-	return err
+	var refusal error
+	for ; replies > 0; replies-- {
+		_, err := s.reply()
+		var no *refused
+		if err != nil && !errors.As(err, &no) {
+			return err
+		}
+		refusal = errors.Join(refusal, err)
+	}
+	return refusal
 }
