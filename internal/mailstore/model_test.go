@@ -64,7 +64,7 @@ type model struct {
 	accounts [2]*Account // of one account, by two stores
 	boxes    [3]*modelBox
 	sessions []*session
-	n        int
+	n, steps int
 	names    map[MessageID]string
 }
 
@@ -419,6 +419,9 @@ func (m *model) compare(r *rapid.T, b *modelBox, s *Snapshot) {
 }
 
 func (m *model) check(r *rapid.T) {
+	if m.steps++; m.steps%4 != 0 {
+		return
+	}
 	err := m.accounts[0].Check(context.Background(), false, func(f Finding) { r.Errorf("check: %v", f) })
 	if err != nil {
 		r.Fatal(err)

@@ -22,14 +22,14 @@ const (
 // there are many.
 func (a *Account) fresh(mailbox MailboxID, n int) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.unpacked == nil {
 		a.unpacked = map[MailboxID]int{}
 	}
 	before := a.unpacked[mailbox]
 	a.unpacked[mailbox] = before + n
+	a.mu.Unlock()
 	if before < packAfter && before+n >= packAfter {
-		a.store.sweepLater(a.id)
+		a.store.sweepLater(a.id) // takes the Store's lock, which comes before the account's
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 // recordsOctets is how many octets of records are read ahead; a record has 56 KB at most.
 const recordsOctets = 256 << 10
 
+// scanTime is how long one snapshot of the engine is used; kv allows four seconds.
+const scanTime = 2 * time.Second
+
 // recordsCount is how many records are read ahead.
 const recordsCount = 512
 

@@ -112,10 +112,13 @@ func hashKey(h uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyM
 var replyMarks = []string{"re", "fw", "fwd", "aw", "wg", "sv", "vs", "vb", "antw", "antwort", "tr", "rv",
 	"res", "enc", "rif", "ref", "odp", "pd", "ynt", "ilt", "doorst", "vl", "回复", "转发", "答复"}
 
+// subjectMax bounds what threading looks at of a subject, in octets.
+const subjectMax = 1000
+
 // baseSubject is the subject without reply and forward marks, list tags and blanks, in
 // lower case: as RFC 5256, 2.1, means it, with the marks of more languages.
 func baseSubject(s string) string {
-	s = strings.ToLower(strings.Join(strings.Fields(s), " "))
+	s = strings.ToLower(strings.Join(strings.Fields(s[:min(len(s), subjectMax)]), " "))
 	for {
 		t := strings.TrimSpace(strings.TrimSuffix(s, "(fwd)"))
 		t = trimTag(trimMark(t))

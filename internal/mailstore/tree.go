@@ -204,6 +204,19 @@ func (a *Account) Tree(ctx context.Context) (*Tree, error) {
 	return t, storageError("read the mailboxes", err)
 }
 
+// Inbox returns the id of INBOX, which never changes: for deliveries, which need nothing
+// else of the tree.
+func (a *Account) Inbox(ctx context.Context) (MailboxID, error) {
+	t := a.cachedTree()
+	if t == nil {
+		var err error
+		if t, err = a.Tree(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return t.inbox.ID, nil
+}
+
 // treeAt returns the tree as a snapshot has it, from the cache where that is right.
 func (a *Account) treeAt(snap kv.Snapshot) (*Tree, error) {
 	t := a.cachedTree()

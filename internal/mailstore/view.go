@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"postroad/imap"
 	"postroad/internal/kv"
@@ -15,10 +14,6 @@ import (
 // dirtyMax is how many changes a view takes from the log before loading anew is cheaper.
 const dirtyMax = 20_000
 
-// scanTime is how long one snapshot of the engine is used for a load; kv allows four
-// seconds.
-const scanTime = 2 * time.Second
-
 // live is the columns of one mailbox that all its readers share.
 type live struct {
 	account *Account
@@ -26,8 +21,7 @@ type live struct {
 
 	// Of account.mu.
 	watch map[chan<- struct{}]bool
-	refs  int       // open Views
-	used  time.Time // when refs became 0
+	refs  int // open Views
 
 	current atomic.Pointer[Snapshot] // the newest
 	mu      sync.Mutex               // one refresh at a time
@@ -40,7 +34,13 @@ type viewCache struct {
 
 	mu    sync.Mutex
 	bytes int64
-	idle  []*live // least recently used first
+	idle  []idleView // least recently used first
+}
+
+// idleView is a view that nobody has open, with what it is counted for.
+type idleView struct {
+	live  *live
+	bytes int64
 }
 
 // View is an open mailbox. The columns are shared with everyone who has it open. Its
@@ -121,9 +121,14 @@ func (v *View) Close() {
 func (c *viewCache) take(l *live) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i := slices.Index(c.idle, l); i >= 0 {
+	c.remove(l)
+}
+
+// remove takes a view out of the idle ones if it is there. The caller holds mu.
+func (c *viewCache) remove(l *live) {
+	if i := slices.IndexFunc(c.idle, func(v idleView) bool { return v.live == l }); i >= 0 {
+		c.bytes -= c.idle[i].bytes
 		c.idle = slices.Delete(c.idle, i, i+1)
-		c.bytes -= l.bytes()
 	}
 }
 
@@ -131,13 +136,13 @@ func (c *viewCache) take(l *live) {
 func (c *viewCache) give(l *live) {
 	var drop []*live
 	c.mu.Lock()
-	if !slices.Contains(c.idle, l) {
-		c.idle = append(c.idle, l)
-		c.bytes += l.bytes()
-	}
+	c.remove(l)
+	n := l.bytes()
+	c.idle = append(c.idle, idleView{l, n})
+	c.bytes += n
 	for len(c.idle) > 0 && (c.bytes > c.max || len(c.idle) > idleViewsMax) {
-		drop = append(drop, c.idle[0])
-		c.bytes -= c.idle[0].bytes()
+		drop = append(drop, c.idle[0].live)
+		c.bytes -= c.idle[0].bytes
 		c.idle = c.idle[1:]
 	}
 	c.mu.Unlock()
@@ -149,7 +154,7 @@ func (c *viewCache) give(l *live) {
 // idleViewsMax is how many views nobody has open, however small.
 const idleViewsMax = 10_000
 
-// bytes is what an idle view holds; it does not change while it is idle.
+// bytes is what a view holds.
 func (l *live) bytes() int64 {
 	s := l.current.Load()
 	if s == nil {

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"postroad/internal/mailflow"
@@ -33,16 +34,13 @@ func (r *round) append(ctx context.Context, f *filing) error {
 	if err != nil {
 		return err
 	}
-	t, err := a.Tree(ctx)
+	inbox, err := a.Inbox(ctx)
 	if err != nil {
 		return err
 	}
-	var boxes []mailstore.MailboxID
-	for _, detail := range f.details {
-		id := r.folder(t, detail).ID
-		if !contains(boxes, id) {
-			boxes = append(boxes, id)
-		}
+	boxes, err := r.folders(ctx, a, inbox, f.details)
+	if err != nil {
+		return err
 	}
 	in := &mailstore.Incoming{Body: r.m.Body, Message: r.m.Message, InternalDate: r.m.Received}
 	if in.InternalDate.IsZero() {
@@ -51,26 +49,35 @@ func (r *round) append(ctx context.Context, f *filing) error {
 	_, err = a.PrepareAppend(ctx, r.u, in, boxes[0], boxes[1:]...)
 	if errors.Is(err, mailstore.ErrNoMailbox) {
 		// Deleted since: the unit's guard would not have held.
-		_, err = a.PrepareAppend(ctx, r.u, in, t.Inbox().ID)
+		_, err = a.PrepareAppend(ctx, r.u, in, inbox)
 	}
 	return err
 }
 
-func contains(ids []mailstore.MailboxID, id mailstore.MailboxID) bool {
-	for _, i := range ids {
-		if i == id {
-			return true
+// folders are the mailboxes for sub-addresses, each once.
+func (r *round) folders(ctx context.Context, a *mailstore.Account, inbox mailstore.MailboxID, details []string) ([]mailstore.MailboxID, error) {
+	var boxes []mailstore.MailboxID
+	for _, detail := range details {
+		id := inbox
+		if detail != "" && !r.o.NoFolders {
+			t, err := a.Tree(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if m := folder(t, detail); m != nil {
+				id = m.ID
+			}
+		}
+		if !slices.Contains(boxes, id) {
+			boxes = append(boxes, id)
 		}
 	}
-	return false
+	return boxes, nil
 }
 
 // folder is where mail for a sub-address goes (RFC 5233): the mailbox of that name, in
-// any case, else INBOX. Special folders are not open to strangers.
-func (r *round) folder(t *mailstore.Tree, detail string) *mailstore.Mailbox {
-	if detail == "" || r.o.NoFolders {
-		return t.Inbox()
-	}
+// any case; nil: INBOX. Special folders are not open to strangers.
+func folder(t *mailstore.Tree, detail string) *mailstore.Mailbox {
 	if m := t.Name(detail); m != nil && m.Role == "" {
 		return m
 	}
@@ -79,7 +86,7 @@ func (r *round) folder(t *mailstore.Tree, detail string) *mailstore.Mailbox {
 			return m
 		}
 	}
-	return t.Inbox()
+	return nil
 }
 
 // reply turns a storage error into what the other side is told.
