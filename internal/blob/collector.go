@@ -14,9 +14,10 @@ import (
 
 // The collector's steps.
 const (
-	marksPerStep      = 128              // marks looked at in one snapshot, deleted in one commit
+	marksPerStep      = 100              // marks looked at in one snapshot and deleted in one commit, small enough for a full disk
 	collectPause      = 10 * time.Second // between rounds of Run, when little is to do
 	sweepEvery        = 24 * time.Hour   // between sweeps for orphans
+	sweepFirst        = time.Hour        // before the first one
 	orphanGraceLeast  = time.Hour        // younger than this may still be on its way into a commit
 	orphanGraceNormal = 24 * time.Hour
 )
@@ -65,12 +66,12 @@ func NewCollector(bodies *Bodies, o CollectorOptions) *Collector {
 	return &Collector{bodies: bodies, options: o}
 }
 
-// Run collects, and sweeps for orphans once a day, until ctx is done. Errors are logged;
+// Run collects, and sweeps for orphans after an hour and then once a day, until ctx is done. Errors are logged;
 // the next round tries again.
 func (c *Collector) Run(ctx context.Context) {
 	pause := time.NewTicker(c.options.Pause)
 	defer pause.Stop()
-	swept := time.Now()
+	swept := time.Now().Add(min(sweepFirst, c.options.SweepEvery) - c.options.SweepEvery)
 	for {
 		select {
 		case <-ctx.Done():

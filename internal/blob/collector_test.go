@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"postroad/internal/blob/blobtest"
 	"postroad/internal/blob/memblob"
 	"postroad/internal/kv"
+	"postroad/internal/kv/diskkv"
 	"postroad/internal/kv/hlc"
 	"postroad/internal/kv/memkv"
 )
@@ -169,6 +171,51 @@ func TestInterrupted(t *testing.T) {
 	if h.keys(t) != 0 || h.blobs(t) != 0 {
 		t.Errorf("left: %d keys, %d blobs", h.keys(t), h.blobs(t))
 	}
+}
+
+// TestFullDisk: what deletes makes room, so it goes on when the disk is full.
+func TestFullDisk(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(1 << 40)
+	engine, err := diskkv.Open(diskkv.Options{Dir: t.TempDir(), FreeBytes: func() (uint64, error) { return free.Load(), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	h := newHouseOver(engine)
+	var space kv.Space
+	var all []blob.Body
+	for len(all) < 150 { // of one space: more than a step takes
+		b := h.stage(t, blobtest.Octets(1, 9000))
+		if space == "" {
+			space = b.Space()
+		}
+		if b.Space() != space {
+			h.Discard(b)
+			continue
+		}
+		all = append(all, recorded(t, b))
+		s, link := b.Link("a/1/1")
+		_, unlink := b.Unlink("a/1/1")
+		batch := kv.Batch{Space: s, Quiet: true}
+		link(&batch)
+		batch.Puts = batch.Puts[:1] // the record alone, and the mark
+		unlink(&batch)
+		if _, err := engine.Commit(context.Background(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free.Store(100 << 20)
+	for start := time.Now(); ; { // the engine looks now and then
+		err := h.commit(nil, "a/1/1", h.stage(t, blobtest.Octets(1, 8000)).Link)
+		if errors.Is(err, kv.ErrFull) {
+			break
+		}
+		if err != nil || time.Since(start) > 10*time.Second {
+			t.Fatalf("the disk is not full: %v", err)
+		}
+	}
+	collect(t, collector(h), len(all))
 }
 
 // TestManyMarks: more marks than a step takes.
