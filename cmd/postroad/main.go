@@ -107,7 +107,11 @@ func (p *program) call(ctx context.Context, verb string, in, out any, progress f
 	if err := mayOpen(c.DataDirectory); err != nil {
 		return err
 	}
-	store, err := server.OpenStore(ctx, c, server.NewLogger(&config.Log{Level: "warn"}))
+	log, err := server.NewLogger(&config.Log{Level: "warn"})
+	if err != nil {
+		return err
+	}
+	store, err := server.OpenStore(ctx, c, log)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -32,15 +33,18 @@ func (serveCommand) Run(ctx context.Context, p *program) error {
 	if err := server.Confine(p.cli.ConfigFile, c); err != nil {
 		return err
 	}
-	log := server.NewLogger(&c.Log)
+	log, err := server.NewLogger(&c.Log)
+	if err != nil {
+		return err
+	}
 	if server.NeedsParent() {
 		return server.RunParent(ctx, c, log)
 	}
-	return serve(ctx, c, nil)
+	return serve(ctx, c, log, nil)
 }
 
 // serve serves in this process, on listeners of a parent or its own, until a signal.
-func serve(ctx context.Context, c *config.Config, ready func(*server.Server)) error {
+func serve(ctx context.Context, c *config.Config, log *slog.Logger, ready func(*server.Server)) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	// A closed terminal does not end a server; files are read anew by themselves.
@@ -52,7 +56,7 @@ func serve(ctx context.Context, c *config.Config, ready func(*server.Server)) er
 	if err != nil {
 		return err
 	}
-	return server.Serve(ctx, c, listeners, server.NewLogger(&c.Log), ready)
+	return server.Serve(ctx, c, listeners, log, ready)
 }
 
 type demoCommand struct {
@@ -88,7 +92,12 @@ func (d demoCommand) Run(ctx context.Context, p *program) error {
 	failed := make(chan error, 1)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	err := serve(ctx, demo.Config(), func(s *server.Server) {
+	c := demo.Config()
+	log, err := server.NewLogger(&c.Log)
+	if err != nil {
+		return err
+	}
+	err = serve(ctx, c, log, func(s *server.Server) {
 		// The doors are open already; what fails now ends them.
 		err := demo.Fill(ctx, s)
 		if err == nil {

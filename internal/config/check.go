@@ -119,7 +119,7 @@ func (c *Config) checkRoutes() error {
 		if r.Transport != "smtp" && r.Transport != "lmtp" {
 			return bad("route.transport", "%q is neither smtp nor lmtp", r.Transport)
 		}
-		if r.Password != "" && r.PasswordFile != "" {
+		if !r.Password.IsZero() && r.PasswordFile != "" {
 			return bad("route.password_file", "there is a password already")
 		}
 	}

@@ -13,9 +13,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"postroad/internal/telemetry"
 )
 
-var compareTree = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+var compareTree = cmp.Options{
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Comparer(func(a, b telemetry.Secret) bool { return a.Equal(b.Reveal()) }),
+}
 
 func TestEmptyFileWorks(t *testing.T) {
 	for _, text := range []string{"", "\n", "# nothing\n"} {
@@ -64,7 +69,7 @@ transport = "lmtp"
 	want.Limits.SMTPTimeout = Duration(90 * time.Minute)
 	want.Queue.Expire = Duration(96 * time.Hour)
 	want.Trust.Relay = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-	want.Routes = []Route{{Domain: "*.example.org", Host: "relay.example.net", Transport: "smtp", Password: "geheim"},
+	want.Routes = []Route{{Domain: "*.example.org", Host: "relay.example.net", Transport: "smtp", Password: telemetry.NewSecret("geheim")},
 		{Domain: "*", Host: "192.0.2.1", Transport: "lmtp"}}
 	if d := cmp.Diff(want, c, compareTree); d != "" {
 		t.Error(d)
@@ -169,14 +174,14 @@ func TestDoc(t *testing.T) {
 
 func TestSecretsAreStars(t *testing.T) {
 	c := Default()
-	c.Routes = []Route{{Domain: "*", Host: "h.test", Transport: "smtp", Password: "geheim"}}
+	c.Routes = []Route{{Domain: "*", Host: "h.test", Transport: "smtp", Password: telemetry.NewSecret("geheim")}}
 	var b bytes.Buffer
 	if err := c.Show(&b); err != nil {
 		t.Fatal(err)
 	}
 	s := c.Routes[0].Password
 	printed := b.String() + fmt.Sprintf("%v %+v %#v %s %q", s, c.Routes[0], c.Routes[0], s, s)
-	if strings.Contains(printed, "geheim") || !strings.Contains(printed, stars) {
+	if strings.Contains(printed, "geheim") || !strings.Contains(printed, "***") {
 		t.Error(printed)
 	}
 	if s.Reveal() != "geheim" {

@@ -65,7 +65,7 @@ func describe(prefix string, v reflect.Value, comments map[string]string) []Entr
 		f := t.Field(i)
 		e := Entry{Key: prefix + f.Tag.Get("toml"), Comment: comments[t.Name()+"."+f.Name]}
 		switch {
-		case f.Type.Kind() == reflect.Struct:
+		case f.Type.Kind() == reflect.Struct && f.Type.PkgPath() == t.PkgPath():
 			tables = append(append(tables, e), describe(e.Key+".", v.Field(i), comments)...)
 		case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct && f.Type.Elem().PkgPath() == t.PkgPath():
 			e.Array = true

@@ -1,6 +1,10 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"postroad/internal/telemetry"
+)
 
 // Config is everything that boots a node. What changes while it runs (domains, accounts,
 // aliases) is in the directory, not here.
@@ -137,7 +141,7 @@ type Route struct {
 	// User name to log in with, empty: no log-in.
 	Username string `toml:"username"`
 	// Password to log in with.
-	Password Secret `toml:"password"`
+	Password telemetry.Secret `toml:"password"`
 	// File that has the password instead, on one line.
 	PasswordFile string `toml:"password_file"`
 }

@@ -6,12 +6,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"postroad/internal/kv/diskkv"
 	"postroad/internal/mta/queue"
+	"postroad/internal/telemetry"
 )
 
 // metricsTimeout bounds a scrape: reading its request and writing the answer.
@@ -46,7 +43,6 @@ func (s *Server) figures() []figure {
 		{"kv_commits_total", "Durable commits.", true, e(func(s diskkv.Stats) uint64 { return s.Commits })},
 		{"kv_conflicts_total", "Commits refused by a guard and prepared anew.", true, e(func(s diskkv.Stats) uint64 { return s.Conflicts })},
 		{"kv_full_total", "Commits refused for want of disk space.", true, e(func(s diskkv.Stats) uint64 { return s.Full })},
-		{"kv_disk_bytes", "Octets of keys on the disk.", false, func() float64 { return float64(s.Engine.Metrics().DiskSpaceUsage()) }},
 		{"disk_free_bytes", "Octets left on the disk of the data directory.", false, func() float64 {
 			free, err := freeBytes(s.config.DataDirectory)
 			if err != nil {
@@ -65,18 +61,17 @@ func (s *Server) figures() []figure {
 
 // metricsDoor serves /metrics.
 func (s *Server) metricsDoor(l Listener) running {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := telemetry.NewMetrics()
+	m.Register(telemetry.PebbleCollector(s.Engine.Metrics))
 	for _, f := range s.figures() {
-		o := prometheus.Opts{Namespace: "postroad", Name: f.name, Help: f.help}
 		if f.counter {
-			registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts(o), f.value))
+			m.CounterFunc(f.name, f.help, f.value)
 		} else {
-			registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(o), f.value))
+			m.GaugeFunc(f.name, f.help, f.value)
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", m.Handler())
 	h := &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: metricsTimeout}
 	shutdown := func(ctx context.Context) error {
 		err := h.Shutdown(ctx)

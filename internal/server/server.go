@@ -24,6 +24,7 @@ import (
 	"postroad/internal/config"
 	"postroad/internal/mda/imapd"
 	"postroad/internal/mda/pop3d"
+	"postroad/internal/telemetry"
 )
 
 // stopTimeout is how long sessions may take to come to an end.
@@ -66,16 +67,8 @@ func hostname(c *config.Config) string {
 }
 
 // NewLogger makes the log that the configuration asks for, on standard error.
-func NewLogger(c *config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil { // checked with the configuration
-		level = slog.LevelInfo
-	}
-	o := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
+func NewLogger(c *config.Log) (*slog.Logger, error) {
+	return telemetry.NewLogger(os.Stderr, telemetry.LogOptions{Format: c.Format, Level: c.Level})
 }
 
 // Server is the doors over an open store.

@@ -25,6 +25,7 @@ import (
 	"postroad/internal/admin"
 	"postroad/internal/config"
 	"postroad/internal/mta/route"
+	"postroad/internal/telemetry"
 )
 
 func TestMain(m *testing.M) {
@@ -392,7 +393,7 @@ func TestAccountOf(t *testing.T) {
 func TestRoutes(t *testing.T) {
 	s := &Store{config: config.Default()}
 	s.config.Routes = []config.Route{
-		{Domain: "example.org", Host: "192.0.2.1", Port: 2525, Transport: "smtp", Username: "u", Password: "p"},
+		{Domain: "example.org", Host: "192.0.2.1", Port: 2525, Transport: "smtp", Username: "u", Password: telemetry.NewSecret("p")},
 		{Domain: "*.example.org", Host: "mx.example.net", Transport: "smtp", MX: true},
 		{Domain: "example.org", Host: "never.test", Transport: "smtp"},
 		{Domain: "lists.test", Host: "127.0.0.1", Port: 24, Transport: "lmtp"},

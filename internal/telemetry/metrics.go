@@ -52,6 +52,11 @@ func (m *Metrics) Gauge(name, help string) prometheus.Gauge {
 	return g
 }
 
+// CounterFunc makes a counter that f reads when it is asked for: of what is counted already.
+func (m *Metrics) CounterFunc(name, help string, f func() float64) {
+	m.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, f))
+}
+
 // GaugeFunc makes postroad_name, read when it is asked for.
 func (m *Metrics) GaugeFunc(name, help string, f func() float64) {
 	m.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, f))
