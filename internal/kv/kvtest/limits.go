@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,10 +171,11 @@ func onceAges(t *testing.T, open Factory) {
 		{"the clock jumped back a day", -24 * time.Hour, true},
 	} {
 		for day := range 7 { // wherever the week begins
+			var after atomic.Int64
 			at := now.Add(time.Duration(day) * 24 * time.Hour)
-			e := open(t, func() time.Time { return at })
+			e := open(t, func() time.Time { return at.Add(time.Duration(after.Load())) })
 			commit(t, e, idempotent("s", "key"))
-			at = at.Add(c.after)
+			after.Store(int64(c.after))
 			e.reopen(t)
 			if r := commit(t, e, idempotent("s", "key")); r[0].Already != c.already {
 				t.Errorf("%s, day %d: Already is %v", c.name, day, r[0].Already)

@@ -192,14 +192,18 @@ func (m *model) scan(r kv.Range) []string {
 // Agree makes random commits on every engine and the model, which must give the same
 // results, errors and contents at each step, with the engines reopened now and then.
 func Agree(t *testing.T, factories ...Factory) {
+	steps := 40
+	if Race {
+		steps = 6
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{spaces: map[kv.Space]*model{}, once: map[string]map[kv.Space]kv.Result{}}
 		var engines []*Store
 		for _, open := range factories {
 			engines = append(engines, open(t, time.Now))
 		}
-		for range rapid.IntRange(1, 40).Draw(t, "steps") {
-			if rapid.IntRange(0, 14).Draw(t, "reopen") == 0 {
+		for range rapid.IntRange(1, steps).Draw(t, "steps") {
+			if rapid.IntRange(0, 29).Draw(t, "reopen") == 0 {
 				for _, e := range engines {
 					e.reopen(t)
 				}
