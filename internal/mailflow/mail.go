@@ -94,8 +94,9 @@ var ErrNoMail = errors.New("mailflow: no such mail in the queue")
 // Submitter is the one door in.
 type Submitter interface {
 	// Submit takes responsibility. A nil error means that the mail is durable: each
-	// recipient is in its mailbox, in the queue, or has been answered by a bounce in the
-	// same commit, or has a status Failed or Delayed where m.PerRecipient asked for that. There is one
+	// recipient is in its mailbox, in the queue (its status is Delayed with a reply of
+	// success), or has been answered by a bounce in the same commit, or has a status Failed
+	// or Delayed with a reply of that kind where PerRecipient asked for that. There is one
 	// status per recipient, in order. With an error nothing was kept; a *smtp.Error is fit
 	// for the peer, anything else is ours (451).
 	Submit(ctx context.Context, m *Mail, o SubmitOptions) ([]Status, error)

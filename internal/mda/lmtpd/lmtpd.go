@@ -1,6 +1,7 @@
 // Package lmtpd is the door for another MTA on the same machine that leaves delivery to
-// us: LMTP, with one reply for each recipient after the content (RFC 2033). There is no
-// queue behind it: what cannot be delivered now is the other side's to keep.
+// us: LMTP, with one reply for each recipient after the content (RFC 2033). What cannot be
+// delivered now is the other side's to keep; only recipients that are too many for one
+// commit, or that have a next hop, go by our queue.
 //
 // The main type is [Session]; an [LMTP] makes one for each connection. Strangers are not
 // served: see Options.Peers. The package delivers nothing itself, the Submitter does.
@@ -168,8 +169,9 @@ func (s *Session) Data(ctx context.Context, content io.Reader) ([]smtp.Reply, er
 	return replies, nil
 }
 
-// replyTo is what the client is told of one recipient. Whatever the status carries, only
-// a success is answered as one.
+// replyTo is what the client is told of one recipient. A recipient that is in the queue
+// is Delayed with a reply of success: it is ours, and told to try again the client would
+// have it delivered twice.
 func replyTo(st *mailflow.Status, id mailflow.ID) smtp.Reply {
 	switch st.Action {
 	case mailflow.Delivered, mailflow.Relayed, mailflow.Expanded:
@@ -180,7 +182,10 @@ func replyTo(st *mailflow.Status, id mailflow.ID) smtp.Reply {
 		}
 		return errFailed.Reply
 	}
-	if st.Reply.Temporary() {
+	switch {
+	case st.Action == mailflow.Delayed && st.Reply.Success():
+		return smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Lines: []string{"Queued as " + id.String()}}
+	case st.Reply.Temporary():
 		return st.Reply
 	}
 	return errPending.Reply
@@ -189,7 +194,7 @@ func replyTo(st *mailflow.Status, id mailflow.ID) smtp.Reply {
 // top is what goes above the content: this is final delivery, so Return-Path comes first
 // (RFC 5321, 4.4).
 func (s *Session) top(m *mailflow.Mail) []byte {
-	b := append([]byte("Return-Path: "), m.ReturnPath.Path(m.SMTPUTF8)...)
+	b := mailflow.AppendReturnPath(nil, m.ReturnPath, m.SMTPUTF8)
 	t := smtp.Trace{
 		Helo: s.conn.Helo(), Client: s.conn.Client().Addr(), By: s.lmtp.options.Hostname,
 		With: s.conn.With(), ID: m.ID.String(), UTF8: m.SMTPUTF8, TLS: s.conn.TLS(), At: m.Received,
@@ -197,7 +202,7 @@ func (s *Session) top(m *mailflow.Mail) []byte {
 	if len(m.Recipients) == 1 {
 		t.For = m.Recipients[0].Address
 	}
-	return t.AppendTo(append(b, '\r', '\n'))
+	return t.AppendTo(b)
 }
 
 // Reset forgets the transaction.

@@ -74,8 +74,10 @@ func (s *outcomes) Submit(ctx context.Context, m *mailflow.Mail, o mailflow.Subm
 			st.Action, st.Reply = mailflow.Delayed, smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Lines: []string{"later"}}
 		case "silent":
 			st.Action = mailflow.Failed
+		case "queued":
+			st.Action, st.Reply = mailflow.Delayed, smtp.Reply{Code: 250, Lines: []string{"Queued"}}
 		case "odd":
-			st.Action, st.Reply = mailflow.Delayed, smtp.Reply{Code: 250, Lines: []string{"fine"}}
+			st.Action, st.Reply = mailflow.Delayed, smtp.Reply{Code: 550, Lines: []string{"odd"}}
 		case "expanded":
 			st.Action = mailflow.Expanded
 		default:
@@ -159,6 +161,8 @@ func TestEachRecipient(t *testing.T) {
 		S: 250
 		C: RCPT TO:<expanded@our.example>
 		S: 250
+		C: RCPT TO:<queued@our.example>
+		S: 250
 		C: DATA
 		S: 354
 		C: Subject: x
@@ -170,6 +174,7 @@ func TestEachRecipient(t *testing.T) {
 		S: 550 5.0.0 Not delivered
 		S: 451 4.3.0 Cannot deliver now
 		S: 250 2.1.5
+		S: 250 2.0.0 Queued as
 		C: MAIL FROM:<bob@there.example>
 		S: 250`)
 	const want = "Return-Path: <bob@there.example>\r\nReceived: from there.example\r\n\tby mx.our.example with LMTP id "
