@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"postroad/address"
 	"postroad/internal/blob"
 	"postroad/message"
 	"postroad/smtp"
@@ -29,6 +30,14 @@ var (
 	ErrSize   = smtp.NewError(552, smtp.EnhancedCode{5, 3, 4}, "Message too large")
 	ErrSpace  = smtp.NewError(452, smtp.EnhancedCode{4, 3, 1}, "Not enough storage, try again later")
 )
+
+// AppendReturnPath appends the Return-Path field that final delivery puts on top of a
+// message (RFC 5321, 4.4). A body is written once, so a door writes it, when it knows that
+// no recipient is outside.
+func AppendReturnPath(dst []byte, from address.Address, utf8 bool) []byte {
+	dst = append(append(dst, "Return-Path: "...), from.Path(utf8)...)
+	return append(dst, '\r', '\n')
+}
 
 // Arrive stages content behind the fields that a door puts on top, and takes its structure
 // apart while it goes by: the octets are looked at once. The size limit, in octets, is

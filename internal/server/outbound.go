@@ -9,8 +9,10 @@ import (
 	"strconv"
 	"strings"
 
+	"postroad/address"
 	"postroad/dns"
 	"postroad/internal/config"
+	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mda/deliver"
 	"postroad/internal/mta/bounce"
@@ -46,7 +48,7 @@ func (s *Store) openQueue(context.Context) error {
 		return err
 	}
 	s.closing(transport.Close)
-	composer, err := bounce.New(bounce.Options{Host: hostname(c), Bodies: s.Bodies, RetryFor: c.Queue.Expire.Std()})
+	composer, err := bounce.New(bounce.Options{Host: hostname(c), Bodies: s.Bodies, RetryFor: c.Queue.Expire.Std(), Ours: s.ours})
 	if err != nil {
 		return err
 	}
@@ -173,4 +175,10 @@ func allLoopback(own []netip.AddrPort) bool {
 // local is the way into mailboxes.
 func (s *Store) local() mailflow.Local {
 	return deliver.New(deliver.Options{Directory: s.Directory, Store: s.Mail, Log: s.log})
+}
+
+// ours tells whether mail for an address ends in mailboxes of ours only.
+func (s *Store) ours(ctx context.Context, a address.Address) (bool, error) {
+	t, err := s.Directory.Resolve(ctx, a)
+	return err == nil && t.Kind != directory.NotLocal && len(t.Outside) == 0, err
 }

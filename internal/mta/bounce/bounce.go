@@ -12,6 +12,7 @@
 package bounce
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,8 @@ type Options struct {
 
 	// Postmaster, when set, is told of mail with a null return path that failed.
 	Postmaster address.Address
+	// Ours tells whether an address ends in mailboxes of ours only; nil: none does.
+	Ours func(ctx context.Context, a address.Address) (bool, error)
 	// RetryFor is how long the queue tries, for Will-Retry-Until; 0: it is not told.
 	RetryFor time.Duration
 	FullMax  int64            // 0: FullMaxDefault
@@ -267,6 +270,16 @@ func (c *Composer) stage(ctx context.Context, n *report.Notice) (*mailflow.Mail,
 	r, err := n.Reader()
 	if err != nil {
 		return nil, fmt.Errorf("compose a notice: %w", err)
+	}
+	if c.o.Ours != nil {
+		ours, err := c.o.Ours(ctx, n.To)
+		if err != nil {
+			return nil, fmt.Errorf("look up who gets a notice: %w", err)
+		}
+		if ours {
+			top := mailflow.AppendReturnPath(nil, address.Address{}, false)
+			r = io.MultiReader(bytes.NewReader(top), r)
+		}
 	}
 	p := message.NewParser(message.Limits{})
 	body, err := c.o.Bodies.Stage(ctx, io.TeeReader(r, p), c.o.FullMax+noticeRoom)

@@ -120,8 +120,7 @@ func (s *Session) Data(ctx context.Context, content io.Reader) ([]smtp.Reply, er
 func (s *Session) top(m *mailflow.Mail) []byte {
 	var b []byte
 	if !s.outside {
-		b = append(append(b, "Return-Path: "...), m.ReturnPath.Path(m.SMTPUTF8)...)
-		b = append(b, '\r', '\n')
+		b = mailflow.AppendReturnPath(b, m.ReturnPath, m.SMTPUTF8)
 	}
 	t := smtp.Trace{
 		Helo: s.conn.Helo(), Name: s.conn.ClientName(), Client: s.conn.Client().Addr(),

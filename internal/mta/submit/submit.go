@@ -146,7 +146,11 @@ func (s *Submitter) take(ctx context.Context, who directory.Principal, e Envelop
 	mended := message.EditHeader(content, message.HeaderOctetsMax, func(block []byte) ([]byte, error) {
 		return s.mend(ctx, who, block)
 	})
-	body, structure, err := mailflow.Arrive(ctx, s.options.Bodies, s.top(m, &e), mended, s.options.SizeMax)
+	top, err := s.top(ctx, m, &e)
+	if err != nil {
+		return 0, nil, err
+	}
+	body, structure, err := mailflow.Arrive(ctx, s.options.Bodies, top, mended, s.options.SizeMax)
 	if err != nil {
 		if errors.Is(err, message.ErrHeaderTooLarge) {
 			err = mailflow.ErrHeader.With(err)
@@ -195,9 +199,32 @@ func (s *Submitter) mail(who directory.Principal, e *Envelope) (*mailflow.Mail, 
 	return m, nil
 }
 
-// top is the Received field. Where users sit is nobody's business but the log's, so it
-// has neither their address nor the name of their machine, and no recipient.
-func (s *Submitter) top(m *mailflow.Mail, e *Envelope) []byte {
+// top is the Received field, under Return-Path when no recipient is outside. Where users
+// sit is nobody's business but the log's, so it has neither their address nor the name of
+// their machine, and no recipient.
+func (s *Submitter) top(ctx context.Context, m *mailflow.Mail, e *Envelope) ([]byte, error) {
+	var top []byte
+	ours, err := s.allOurs(ctx, m.Recipients)
+	if err != nil {
+		return nil, err
+	}
+	if ours {
+		top = mailflow.AppendReturnPath(nil, m.ReturnPath, m.SMTPUTF8)
+	}
 	t := smtp.Trace{By: s.options.Hostname, With: e.Trace.With, ID: m.ID.String(), UTF8: m.SMTPUTF8, TLS: e.Trace.TLS, At: m.Received}
-	return t.AppendTo(nil)
+	return t.AppendTo(top), nil
+}
+
+// allOurs tells whether the mail ends in mailboxes of ours only.
+func (s *Submitter) allOurs(ctx context.Context, to []mailflow.Recipient) (bool, error) {
+	for i := range to {
+		t, err := s.options.Directory.Resolve(ctx, to[i].Address)
+		if err != nil {
+			return false, errLookup.With(err)
+		}
+		if t.Kind == directory.NotLocal || len(t.Outside) > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
 }
