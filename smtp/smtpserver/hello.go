@@ -96,7 +96,7 @@ func (c *Conn) appendExtensions(b []byte) []byte {
 	if e.Has(smtp.BinaryMIME) {
 		line("BINARYMIME")
 	}
-	if contains(o.XClients, c.client.Addr()) {
+	if c.mayXClient() {
 		line("XCLIENT ADDR PORT NAME HELO PROTO")
 	}
 	line("LIMITS ", smtp.Limits{MailMax: o.MailMax, RcptMax: o.RcptMax}.String())

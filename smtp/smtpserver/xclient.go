@@ -9,10 +9,14 @@ import (
 	"postroad/smtp"
 )
 
+// mayXClient tells whether the peer is trusted with XCLIENT: by the address that a PROXY
+// header told, or every client of a trusted proxy would be; and not by what XCLIENT told.
+func (c *Conn) mayXClient() bool { return contains(c.server.options.XClients, c.counted) }
+
 // xclient is XCLIENT, by which a trusted peer (a proxy, a test) tells whose connection it
 // passes on; the format is Postfix's. The dialogue starts anew with a greeting.
 func (c *Conn) xclient(ctx context.Context, args []byte) error {
-	if !contains(c.server.options.XClients, addrPort(c.raw.RemoteAddr()).Addr()) {
+	if !c.mayXClient() {
 		c.misuse(xclientDenied)
 		return nil
 	}
