@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"postroad/address"
 	"postroad/internal/kv"
 	"postroad/internal/mailflow"
 	"postroad/internal/mta/route"
@@ -106,12 +107,18 @@ type placement struct {
 }
 
 // place finds the way for each recipient, delivers the local ones into the unit and makes
-// items of the others. Failures are in the statuses and nowhere else.
+// items of the others. Failures are in the statuses and nowhere else. A recipient that is
+// named again gets what it got the first time: a list named a thousand times must not get
+// a thousand mails.
 func (p *plan) place(ctx context.Context, m *mailflow.Mail, o placement) ([]mailflow.Status, error) {
 	statuses := make([]mailflow.Status, len(m.Recipients))
 	var local []int
 	var groups groups
+	first := firstNaming(m.Recipients)
 	for i := range m.Recipients {
+		if first(i) != i {
+			continue
+		}
 		r, err := p.q.options.Router.Route(ctx, m.Recipients[i].Address)
 		var refused *smtp.Error
 		switch {
@@ -144,7 +151,30 @@ func (p *plan) place(ctx context.Context, m *mailflow.Mail, o placement) ([]mail
 			p.enqueue(m, hop, groups.rcpts[g], statuses)
 		}
 	}
+	for i := range statuses {
+		statuses[i] = statuses[first(i)]
+	}
 	return statuses, nil
+}
+
+// firstNaming returns a function that tells where a recipient is named first. Those who
+// are to be notified differently are not the same.
+func firstNaming(rcpts []mailflow.Recipient) func(i int) int {
+	if len(rcpts) == 1 {
+		return func(i int) int { return i }
+	}
+	type naming struct {
+		address address.Address
+		notify  smtp.DSNNotify
+	}
+	at := make(map[naming]int, len(rcpts))
+	for i := range rcpts {
+		n := naming{rcpts[i].Address, rcpts[i].Notify}
+		if _, again := at[n]; !again {
+			at[n] = i
+		}
+	}
+	return func(i int) int { return at[naming{rcpts[i].Address, rcpts[i].Notify}] }
 }
 
 // placeLocal delivers what it may within the unit; what is over the limit or delayed is

@@ -315,6 +315,8 @@ func TestSubmit(t *testing.T) {
 		{name: "local", to: []string{"a@here.test", "b@here.test"}, from: sender, statuses: "1/250 1/250", mailboxes: map[string]int{"a": 1, "b": 1}},
 		{name: "remote", to: []string{"a@out.test", "b@out.test", "c@else.test"}, from: sender, statuses: "4/250 4/250 4/250", items: 2},
 		{name: "both", to: []string{"a@here.test", "b@out.test"}, from: sender, statuses: "1/250 4/250", items: 1, mailboxes: map[string]int{"a": 1}},
+		{name: "named twice", to: []string{"a@here.test", "b@out.test", "a@here.test", "b@out.test", "fwd-b@here.test", "fwd-b@here.test"},
+			from: sender, statuses: "1/250 4/250 1/250 4/250 3/250 3/250", items: 2, mailboxes: map[string]int{"a": 1}},
 		{name: "nobody", to: []string{"bad@here.test"}, from: sender, statuses: "550 5.1.1 nobody called bad"},
 		{name: "all bad", to: []string{"x@bad.test", "bad@here.test"}, from: sender, statuses: "550 5.1.2 no way to x"},
 		{name: "some bad", to: []string{"a@here.test", "bad@here.test", "x@bad.test"}, from: sender, statuses: "1/250 5/550 5/550",
