@@ -123,7 +123,7 @@ func (s *Server) serve(l net.Listener, implicit bool) error {
 	s.listeners[l] = struct{}{}
 	s.mu.Unlock()
 	for {
-		nc, err := l.Accept()
+		nc, err := s.accept(l)
 		if err != nil {
 			s.mu.Lock()
 			delete(s.listeners, l)
@@ -135,6 +135,23 @@ func (s *Server) serve(l net.Listener, implicit bool) error {
 			return err
 		}
 		go s.ServeConn(nc, implicit)
+	}
+}
+
+// acceptBackoff is the pause after a failed accept that may succeed later.
+const acceptBackoff = 50 * time.Millisecond
+
+// accept waits out what ends by itself, missing descriptors above all: clients enough to
+// use them up must not end the service.
+func (s *Server) accept(l net.Listener) (net.Conn, error) {
+	for {
+		nc, err := l.Accept()
+		var t interface{ Temporary() bool }
+		if err == nil || !errors.As(err, &t) || !t.Temporary() {
+			return nc, err
+		}
+		s.log.Warn("accept an IMAP connection", "err", err)
+		time.Sleep(acceptBackoff)
 	}
 }
 
