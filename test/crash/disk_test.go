@@ -44,12 +44,15 @@ func (i *image) down() {
 	peer.Try("umount", "-l", i.mount)
 }
 
+// fullDiskShare is how many cycles of the other tests take as long as one of TestFullDisk.
+const fullDiskShare = 10
+
 // TestFullDisk fills the disk under load until deliveries are refused, kills the program
 // there, and looks whether all is well; then makes room and delivers again.
 func TestFullDisk(t *testing.T) {
 	disk := newImage(t, "300")
 	r := start(t, disk.mount, "[limits]\ndisk_reserve = \"64MB\"\n")
-	for range cycles(1) {
+	for range max(1, cycles(1)/fullDiskShare) {
 		r.fill()
 		stop := r.load()
 		time.Sleep(time.Duration(200+r.rng.IntN(1000)) * time.Millisecond)
