@@ -1,9 +1,11 @@
 package sandbox
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -73,7 +75,7 @@ func landlock(r Rules) (version int, err error) {
 	for _, part := range []struct {
 		paths  []string
 		rights uint64
-	}{{r.Read, readRights}, {r.Exec, execRights}, {r.Write, rights &^ unix.LANDLOCK_ACCESS_FS_EXECUTE}} {
+	}{{r.Read, readRights}, {withInterpreters(r.Exec), execRights}, {r.Write, rights &^ unix.LANDLOCK_ACCESS_FS_EXECUTE}} {
 		for _, p := range part.paths {
 			if err := allow(int(fd), p, part.rights&rights); err != nil {
 				return 0, fmt.Errorf("allow %s: %w", p, err)
@@ -84,6 +86,25 @@ func landlock(r Rules) (version int, err error) {
 		return 0, errno
 	}
 	return version, nil
+}
+
+// withInterpreters adds the dynamic loaders of programs that have one (those built with
+// cgo): executing such a program executes the loader.
+func withInterpreters(programs []string) []string {
+	all := programs
+	for _, p := range programs {
+		f, err := elf.Open(p)
+		if err != nil {
+			continue // no ELF program: a script would need its own entry
+		}
+		if s := f.Section(".interp"); s != nil {
+			if name, err := s.Data(); err == nil {
+				all = append(all[:len(all):len(all)], strings.TrimRight(string(name), "\x00"))
+			}
+		}
+		f.Close()
+	}
+	return all
 }
 
 // allow adds a path to a rule set. What is not there needs no right.
