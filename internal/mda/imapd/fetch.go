@@ -48,13 +48,15 @@ func (m *selected) writeVanished(ctx context.Context, w *imapserver.FetchWriter,
 
 // fetch is one FETCH under way.
 type fetch struct {
-	session *Session
-	mailbox *selected
-	w       *imapserver.FetchWriter
-	o       *imapserver.FetchOptions
-	seen    imap.UIDSet // messages that got \Seen by this FETCH
-	text    []byte      // reused
-	missing bool        // a message could not be given
+	session  *Session
+	mailbox  *selected
+	w        *imapserver.FetchWriter
+	o        *imapserver.FetchOptions
+	seen     imap.UIDSet  // messages that got \Seen by this FETCH
+	text     []byte       // reused
+	header   []byte       // read last of the message at hand, reused
+	headerOf message.Span // where that header is; Start −1: none was read
+	missing  bool         // a message could not be given
 }
 
 // setSeen sets \Seen of the messages whose text is fetched.
@@ -192,6 +194,7 @@ func (f *fetch) record(ctx context.Context, r *mailstore.Record) error {
 		}
 		defer body.Close()
 	}
+	f.headerOf = message.Span{Start: -1} // of no message before this one
 	sections, err := f.locate(r, body)
 	if err != nil {
 		return err
@@ -216,7 +219,7 @@ func (f *fetch) record(ctx context.Context, r *mailstore.Record) error {
 		w.Body(f.text)
 	}
 	for i := range sections {
-		if err := sections[i].write(w, body); err != nil {
+		if err := f.write(&sections[i], body); err != nil {
 			return err
 		}
 	}

@@ -3,9 +3,9 @@ package imapd
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"postroad/imap"
-	"postroad/imap/imapserver"
 	"postroad/internal/blob"
 	"postroad/internal/mailstore"
 	"postroad/message"
@@ -16,14 +16,12 @@ type located struct {
 	section  *imap.Section
 	exists   bool
 	span     message.Span
-	fields   []byte // of HEADER.FIELDS, picked already
-	picked   bool
 	encoding string // of BINARY; empty: the octets as they stand
 	size     int64  // of BINARY, decoded
 }
 
 // locate finds the sections of a FETCH in a message by the stored structure, and reads
-// what must be known before the response can begin: picked header fields, decoded sizes.
+// what must be known before the response can begin: decoded sizes.
 func (f *fetch) locate(r *mailstore.Record, body blob.Reader) ([]located, error) {
 	found := make([]located, len(f.o.Sections))
 	for i, s := range f.o.Sections {
@@ -43,13 +41,6 @@ func (f *fetch) locate(r *mailstore.Record, body blob.Reader) ([]located, error)
 			continue
 		}
 		l.span, l.exists = s.Resolve(part)
-		if l.exists && (s.Specifier == imap.HeaderFields || s.Specifier == imap.HeaderFieldsNot) {
-			block := make([]byte, l.span.Size())
-			if _, err := body.ReadAt(block, l.span.Start); err != nil && err != io.EOF {
-				return nil, fmt.Errorf("read a header for FETCH: %w", err)
-			}
-			l.fields, l.picked = s.AppendFields(nil, block), true
-		}
 	}
 	return found, nil
 }
@@ -91,19 +82,34 @@ func (l *located) decoded(body blob.Reader) io.Reader {
 	return message.NewDecoder(raw, l.encoding)
 }
 
-// write writes the section.
-func (l *located) write(w *imapserver.FetchWriter, body blob.Reader) error {
+// write writes the section's item.
+func (f *fetch) write(l *located, body blob.Reader) error {
 	switch {
 	case !l.exists:
-		w.SectionNil(l.section)
+		f.w.SectionNil(l.section)
 	case l.section.Item == imap.ItemBinarySize:
-		w.BinarySize(l.section, l.size)
+		f.w.BinarySize(l.section, l.size)
 	case l.section.Item == imap.ItemBinary:
-		return w.Binary(l.section, l.decoded(body), l.size)
-	case l.picked:
-		return w.SectionBytes(l.section, l.fields)
+		return f.w.Binary(l.section, l.decoded(body), l.size)
+	case l.section.Specifier == imap.HeaderFields || l.section.Specifier == imap.HeaderFieldsNot:
+		return f.writeFields(l, body)
 	default:
-		return w.Section(l.section, body, l.span)
+		return f.w.Section(l.section, body, l.span)
 	}
 	return nil
+}
+
+// writeFields writes picked header fields. They are picked when it is their turn, so that
+// a long list of sections holds one header and not one each; a header that many sections
+// in a row are of is read once.
+func (f *fetch) writeFields(l *located, body blob.Reader) error {
+	if f.headerOf != l.span {
+		f.header = slices.Grow(f.header[:0], int(l.span.Size()))[:l.span.Size()]
+		if _, err := body.ReadAt(f.header, l.span.Start); err != nil && err != io.EOF {
+			return fmt.Errorf("read a header for FETCH: %w", err)
+		}
+		f.headerOf = l.span
+	}
+	f.text = l.section.AppendFields(f.text[:0], f.header)
+	return f.w.SectionBytes(l.section, f.text)
 }
