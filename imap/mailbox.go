@@ -109,6 +109,9 @@ func decodeUTF7(s string) (string, error) {
 
 // appendShifted appends the text of one base64 run: UTF-16, big end first.
 func appendShifted(out []byte, shifted string) ([]byte, error) {
+	if strings.ContainsAny(shifted, "\r\n") { // which Go's base64 passes over
+		return nil, ErrMailboxName
+	}
 	b, err := utf7.DecodeString(shifted)
 	if err != nil || len(b)%2 != 0 {
 		return nil, ErrMailboxName
