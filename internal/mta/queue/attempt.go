@@ -18,6 +18,7 @@ type outcome struct {
 	statuses []mailflow.Status // of the recipients of item, in order
 	at       time.Time
 	tried    bool // a transport was asked
+	mute     bool // its notices cannot be composed
 }
 
 // attempt delivers one item. When the outcome is known the lane is free for the next;
@@ -108,8 +109,11 @@ func (q *Queue) attemptRemote(ctx context.Context, e *entry, it *item) {
 		oc.statuses = same(it, delayed(now, 451, smtp.EnhancedCode{4, 3, 5}, "No transport "+it.hop.Transport+" is configured"))
 	default:
 		limited, cancel := context.WithTimeout(ctx, attemptMax)
-		oc.statuses, oc.tried = transport.Deliver(limited, &it.mail, it.hop), true
+		err := q.guarded("deliver a mail", func() { oc.statuses = transport.Deliver(limited, &it.mail, it.hop) })
 		cancel()
+		if oc.tried = true; err != nil {
+			oc.statuses = same(it, internalError(time.Now()))
+		}
 		oc.at = time.Now()
 	}
 	if ctx.Err() != nil && isUnreachable(oc.statuses) {
@@ -128,6 +132,11 @@ func (q *Queue) attemptRemote(ctx context.Context, e *entry, it *item) {
 		q.scheduler.release(e, nil, &q.schedule)
 	}
 	q.finishing <- oc
+}
+
+// internalError is the status where a bug of ours showed.
+func internalError(now time.Time) mailflow.Status {
+	return delayed(now, 451, smtp.EnhancedCode{4, 3, 0}, "Internal error")
 }
 
 // same gives every recipient one status.
@@ -164,16 +173,21 @@ func (q *Queue) attemptLocal(ctx context.Context, e *entry, it *item) {
 		if gone, err := p.changed(ctx, it); gone || err != nil {
 			return orGone(err)
 		}
-		p.mails++
-		statuses := q.options.Local.Prepare(ctx, &m, rcpts, p.u)
-		if len(statuses) != len(rcpts) {
-			return fmt.Errorf("queue: %d statuses for %d local recipients", len(statuses), len(rcpts))
+		statuses, err := p.prepare(ctx, &m, rcpts)
+		if err != nil {
+			return err
 		}
 		p.takeOnward(&m)
-		var err error
 		next, err = p.finish(ctx, outcome{item: it, statuses: statuses, at: p.now, tried: true})
 		return err
 	})
+	if errors.Is(err, errPanic) {
+		// Put off as by any other fault, and returned when its time is over.
+		err = q.run(ctx, func(ctx context.Context, p *plan) (err error) {
+			next, err = p.finish(ctx, outcome{item: it, statuses: same(it, internalError(p.now)), at: p.now, tried: true})
+			return err
+		})
+	}
 	q.scheduler.release(e, nil, &q.schedule)
 	q.conclude(ctx, e, next, err)
 }
@@ -272,6 +286,7 @@ func (q *Queue) complete(ctx context.Context, batch []outcome) error {
 			if next[i] = nil; gone {
 				continue
 			}
+			p.mute = batch[i].mute
 			if next[i], err = p.finish(ctx, batch[i]); err != nil {
 				return err
 			}
@@ -292,12 +307,15 @@ func (q *Queue) complete(ctx context.Context, batch []outcome) error {
 const (
 	finishPauseFirst = 100 * time.Millisecond
 	finishPauseMax   = 30 * time.Second
+
+	noticeTries = 8 // of one that cannot be composed; about 13 seconds
 )
 
 // completeOne commits one outcome, and tries again for as long as it takes: the other
 // server has the mail, and if this is not written down it will get it once more. What
 // comes behind waits, and so in the end do deliveries. Only the end of the program ends
-// that.
+// that. Where it is the notice that cannot be made, because the message is damaged, say,
+// the outcome is written down without it and counts as lost.
 func (q *Queue) completeOne(ctx context.Context, oc outcome) {
 	for try := 1; ; try++ {
 		err := q.complete(ctx, []outcome{oc})
@@ -306,6 +324,7 @@ func (q *Queue) completeOne(ctx context.Context, oc outcome) {
 		}
 		q.stats.errors.Add(1)
 		q.log.Error("write down what became of a mail", "id", oc.item.id, "err", err)
+		oc.mute = oc.mute || try >= noticeTries && isPoison(err)
 		if errors.Is(err, kv.ErrClosed) || ctx.Err() != nil {
 			q.scheduler.settle(oc.entry, nil)
 			return

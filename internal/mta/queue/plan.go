@@ -24,6 +24,7 @@ type plan struct {
 	u     *mailflow.Unit
 	now   time.Time
 	again bool // what was prepared before met a conflict: look before changing items
+	mute  bool // no notices: they cannot be composed
 	apart bool // the unit was too large: local recipients go by the queue, one by one
 
 	items   []*item // made or changed
@@ -191,10 +192,9 @@ func (p *plan) placeLocal(ctx context.Context, m *mailflow.Mail, local []int, st
 		if err := p.q.parse(ctx, m); err != nil {
 			return err
 		}
-		p.mails++
-		result := p.q.options.Local.Prepare(ctx, m, local, p.u)
-		if len(result) != len(local) {
-			return fmt.Errorf("queue: %d statuses for %d local recipients", len(result), len(local))
+		result, err := p.prepare(ctx, m, local)
+		if err != nil {
+			return err
 		}
 		for k, i := range local {
 			statuses[i] = result[k]
@@ -208,6 +208,16 @@ func (p *plan) placeLocal(ctx context.Context, m *mailflow.Mail, local []int, st
 		p.enqueue(m, mailflow.NextHop{Transport: hopLocal}, later, statuses)
 	}
 	return nil
+}
+
+// prepare has the local recipients' share of the unit prepared.
+func (p *plan) prepare(ctx context.Context, m *mailflow.Mail, local []int) (statuses []mailflow.Status, err error) {
+	p.mails++
+	err = p.q.guarded("file a mail", func() { statuses = p.q.options.Local.Prepare(ctx, m, local, p.u) })
+	if err == nil && len(statuses) != len(local) {
+		err = fmt.Errorf("queue: %d statuses for %d local recipients", len(statuses), len(local))
+	}
+	return statuses, err
 }
 
 // takeOnward takes over the mails that the deliverer added to the unit.
@@ -329,9 +339,9 @@ func (p *plan) notify(ctx context.Context, m *mailflow.Mail, statuses []mailflow
 	}
 	about := *m
 	about.Recipients = rcpts
-	notice, err := p.q.options.Bouncer.Compose(ctx, &about, reported, kind)
+	notice, err := p.compose(ctx, &about, reported, kind)
 	if err != nil {
-		return fmt.Errorf("compose notice for %s: %w", m.ID, err)
+		return &noticeError{fmt.Errorf("compose notice for %s: %w", m.ID, err)}
 	}
 	if notice == nil {
 		if kind == mailflow.Failed {
@@ -347,6 +357,20 @@ func (p *plan) notify(ctx context.Context, m *mailflow.Mail, statuses []mailflow
 	p.onward = append(p.onward, onward{notice, depth + 1})
 	p.q.record(p.u, Event{Kind: EventNotice, Item: ItemID{Mail: m.ID}, Mail: notice})
 	return nil
+}
+
+// compose asks the Bouncer, unless that was in vain too often.
+func (p *plan) compose(ctx context.Context, about *mailflow.Mail, statuses []mailflow.Status, kind mailflow.Action) (notice *mailflow.Mail, err error) {
+	if p.mute {
+		return nil, nil
+	}
+	panicked := p.q.guarded("compose a notice", func() {
+		notice, err = p.q.options.Bouncer.Compose(ctx, about, statuses, kind)
+	})
+	if panicked != nil {
+		return nil, panicked
+	}
+	return notice, err
 }
 
 // groups gathers recipients by next hop, in the order of their first.
