@@ -25,9 +25,9 @@ import (
 //	            c/ACCOUNT          credentials
 const (
 	rootSpace      kv.Space = "directory"
-	orgSpacePrefix          = "o/"
-	accountPrefix           = "a/"
-	secretKey               = "secret"
+	orgSpacePrefix string   = "o/"
+	accountPrefix  string   = "a/"
+	secretKey      string   = "secret"
 )
 
 func orgSpace(org string) kv.Space { return kv.Space(orgSpacePrefix + org) }
