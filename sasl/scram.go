@@ -221,8 +221,9 @@ func (s *scramServer) takeFinal(ctx context.Context, m string) ([]byte, error) {
 	if err != nil || len(proof) != sha256.Size {
 		return nil, ErrMalformed
 	}
-	channel, rest, ok := strings.Cut(withoutProof, ",")
-	if channel, ok = strings.CutPrefix(channel, "c="); !ok {
+	channel, rest, _ := strings.Cut(withoutProof, ",")
+	channel, ok := strings.CutPrefix(channel, "c=")
+	if !ok {
 		return nil, ErrMalformed
 	}
 	nonce, _, _ := strings.Cut(rest, ",")

@@ -10,9 +10,6 @@ import (
 // SpaceMax is the longest name of a space, in octets.
 const SpaceMax = 64
 
-// onceMax is the longest idempotency key, in octets.
-const onceMax = KeyMax
-
 // Check tells what is wrong with the batches of one commit before anything is done:
 // ErrTooLarge or ErrInvalid. Every engine asks it first.
 func Check(batches []Batch) error {

@@ -1,7 +1,6 @@
 package mailstore
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -245,11 +244,4 @@ func readRecord(snap kv.Snapshot, r *Record, want Want) (derived bool, err error
 		return false, fmt.Errorf("message %s: %w", r.ID, err)
 	}
 	return derived && want&WantStructure != 0 || envelope, nil
-}
-
-// own gives the record its own copies of the slices.
-func (r *Record) own() {
-	for _, s := range []*[]byte{&r.Envelope, &r.Subject, &r.From, &r.To, &r.Cc, &r.Bcc, &r.BodyStructure, &r.Structure} {
-		*s = bytes.Clone(*s)
-	}
 }

@@ -219,7 +219,7 @@ func TestAppendAndFlags(t *testing.T) {
 	f.want("added", f.list("INBOX"), `1:\Seen $Forwarded,2:\Seen $Forwarded,3:,4:\Seen $Forwarded`)
 	before := s.ModSeq
 
-	s = got(f.a.StoreFlags(t.Context(), inbox, set("2:3"), FlagChange{Mode: FlagsReplace, Flags: Flagged}))(t)
+	got(f.a.StoreFlags(t.Context(), inbox, set("2:3"), FlagChange{Mode: FlagsReplace, Flags: Flagged}))(t)
 	f.want("replaced", f.list("INBOX"), `1:\Seen $Forwarded,2:\Flagged,3:\Flagged,4:\Seen $Forwarded`)
 	s = got(f.a.StoreFlags(t.Context(), inbox, set("1:4"), FlagChange{Mode: FlagsRemove, Keywords: []string{"$forwarded", "unknown"}, UnchangedSince: before, Conditional: true}))(t)
 	f.want("modified", s.Modified.String(), "2:3")

@@ -288,7 +288,7 @@ func (l *pipeListener) dial() *bufio.ReadWriter {
 }
 
 // sink is a Session that takes all and keeps nothing.
-type sink struct{ took *int }
+type sink struct{}
 
 func (sink) Hello(context.Context) error                                  { return nil }
 func (sink) Authenticated(context.Context, any) error                     { return nil }

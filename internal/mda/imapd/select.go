@@ -17,7 +17,6 @@ type selected struct {
 	readOnly bool
 	untold   imap.UIDSet // flags in snapshot that the client was not told yet
 	keywords bool        // the table in snapshot has keywords that the client was not told yet
-	text     []byte      // for flags, reused
 }
 
 // Select opens a mailbox.
