@@ -350,6 +350,8 @@ func (c *commit) apply() error {
 	c.pending = &pending{done: make(chan struct{})}
 	for _, s := range c.spaces {
 		s.begin(c.pending)
+		s.starting()
+		defer s.ended()
 	}
 	if err := c.e.apply(c.writes); err != nil {
 		c.finish(err)

@@ -35,9 +35,10 @@ const (
 // pebbleOptions are how the engine runs Pebble.
 func (e *Engine) pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:                          e.fs,
-		FormatMajorVersion:          formatMajor,
-		CacheSize:                   e.options.CacheBytes,
+		FS:                 e.fs,
+		FormatMajorVersion: formatMajor,
+		// Pebble takes its memtables out of the cache: three of 16 MB would leave nothing of 32.
+		CacheSize:                   e.options.CacheBytes + memTablesMax*int64(e.options.memTableMax),
 		MemTableSize:                e.options.memTableMax,
 		MemTableStopWritesThreshold: memTablesMax,
 		L0StopWritesThreshold:       stallAt,

@@ -1,6 +1,7 @@
 package diskkv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,10 @@ type Snapshot struct {
 	version kv.Version
 	below   *pebble.Snapshot
 
+	hot     *space // held until the end; nil: the space is not in memory
+	changes uint64 // of hot that the picture has
+	exact   bool   // and it has no others: what is in memory may be what it shows
+
 	mu     sync.Mutex // all below
 	closed bool
 	users  int // reads going on, and 1 until closed
@@ -35,23 +40,44 @@ func (e *Engine) Snapshot(ctx context.Context, name kv.Space) (kv.Snapshot, erro
 		return nil, err
 	}
 	defer e.leave()
-	s := &Snapshot{e: e, space: name, prefix: prefixOf(name), below: e.db.NewSnapshot(), users: 1}
-	if hot := e.table.find(name); hot != nil {
-		err := e.await(ctx, hot.underWay())
-		e.table.release(hot)
-		if err != nil {
-			return nil, errors.Join(err, s.below.Close())
-		}
+	s := &Snapshot{e: e, space: name, prefix: prefixOf(name), users: 1, hot: e.table.find(name)}
+	if err := s.take(ctx); err != nil {
+		return nil, errors.Join(err, s.drop())
 	}
-	v, err := s.number(kindVersion, nil)
-	if err != nil {
-		return nil, errors.Join(err, s.below.Close())
-	}
-	s.version = kv.Version(v)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.snapshots[s] = struct{}{}
 	return s, nil
+}
+
+// take makes the picture. Where the space is not in memory before it, it may be after it,
+// with a commit in the picture that is not durable.
+func (s *Snapshot) take(ctx context.Context) error {
+	if s.hot != nil {
+		before, still := s.hot.standing()
+		s.below = s.e.db.NewSnapshot()
+		s.changes = s.hot.changes.Load()
+		s.exact = still && s.changes == before
+	} else {
+		s.below = s.e.db.NewSnapshot()
+		s.hot = s.e.table.find(s.space)
+	}
+	if s.hot != nil {
+		if err := s.e.await(ctx, s.hot.underWay()); err != nil {
+			return err
+		}
+	}
+	v, err := s.number(kindVersion, nil)
+	s.version = kv.Version(v)
+	return err
+}
+
+// drop gives back what the snapshot holds.
+func (s *Snapshot) drop() error {
+	if s.hot != nil {
+		s.e.table.release(s.hot)
+	}
+	return s.below.Close()
 }
 
 // use begins a read; done ends it.
@@ -73,7 +99,7 @@ func (s *Snapshot) done() {
 	if !last {
 		return
 	}
-	if err := s.below.Close(); err != nil {
+	if err := s.drop(); err != nil {
 		s.e.options.Logger.Error("store: close a snapshot", "error", err)
 	}
 	s.e.mu.Lock()
@@ -116,18 +142,34 @@ func (s *Snapshot) Get(key []byte) ([]byte, error) {
 
 // get reads one Pebble key.
 func (s *Snapshot) get(kind byte, key []byte) ([]byte, error) {
+	if kind == kindKey {
+		if r, ok := s.recall(key); ok && r.present {
+			return append([]byte{}, r.value...), nil
+		} else if ok {
+			return nil, kv.ErrNotFound
+		}
+	}
 	value, closer, err := s.below.Get(newKey(s.prefix, kind, key))
 	if errors.Is(err, pebble.ErrNotFound) {
+		if kind == kindKey {
+			s.remember(key, record{})
+		}
 		return nil, kv.ErrNotFound
 	} else if err != nil {
 		return nil, fmt.Errorf("read store: %w", err)
 	}
 	value = append([]byte{}, value...)
+	if kind == kindKey && len(value) <= recallMax {
+		s.remember(key, record{present: true, value: bytes.Clone(value)})
+	}
 	return value, closer.Close()
 }
 
 // number reads a counter, a sequence or the version.
 func (s *Snapshot) number(kind byte, key []byte) (uint64, error) {
+	if n, ok := s.recallNumber(kind, key); ok {
+		return n, nil
+	}
 	value, err := s.get(kind, key)
 	if errors.Is(err, kv.ErrNotFound) {
 		return 0, nil

@@ -28,6 +28,11 @@ type space struct {
 	stale   atomic.Bool   // known is out of date: set by blind batches, which share the lock
 	version atomic.Uint64 // applied; changed under order
 
+	// What is in memory is what a snapshot shows as long as nothing was applied since: see
+	// Snapshot.recall.
+	applying atomic.Int64  // commits between the count below and the end of their apply
+	changes  atomic.Uint64 // commits that were applied, or are about to be
+
 	mu       sync.Mutex // all below
 	loaded   bool       // version and durable were read from the store
 	durable  kv.Version
@@ -60,6 +65,13 @@ func (s *space) load(e *Engine) error {
 	s.durable = kv.Version(v)
 	s.version.Store(v)
 	return nil
+}
+
+// isLoaded tells whether the version is known.
+func (s *space) isLoaded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loaded
 }
 
 // readNumber reads a counter, a sequence or the version from the store, 0 where it is missing.
@@ -126,6 +138,21 @@ func (e *Engine) await(ctx context.Context, under []*pending) error {
 	}
 	return nil
 }
+
+// standing gives the count of changes and whether none of them is half-way. The order of
+// the two loads is that of starting, turned round.
+func (s *space) standing() (changes uint64, still bool) {
+	changes = s.changes.Load()
+	return changes, s.applying.Load() == 0
+}
+
+// starting notes that a commit is about to be applied; ended follows its apply.
+func (s *space) starting() {
+	s.applying.Add(1)
+	s.changes.Add(1)
+}
+
+func (s *space) ended() { s.applying.Add(-1) }
 
 // trim keeps the memory of a space bounded; s.order must be held alone.
 func (s *space) trim() {
