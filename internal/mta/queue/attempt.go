@@ -188,8 +188,35 @@ func (q *Queue) attemptLocal(ctx context.Context, e *entry, it *item) {
 			return err
 		})
 	}
+	if errors.Is(err, kv.ErrTooLarge) {
+		next, err = nil, q.splitLocal(ctx, it)
+	}
 	q.scheduler.release(e, nil, &q.schedule)
 	q.conclude(ctx, e, next, err)
+}
+
+// splitLocal takes apart an item whose recipients, lists mostly, are too much for one
+// commit. One that is too much on its own is returned.
+func (q *Queue) splitLocal(ctx context.Context, it *item) error {
+	return q.run(ctx, func(ctx context.Context, p *plan) error {
+		if gone, err := p.changed(ctx, it); gone || err != nil {
+			return orGone(err)
+		}
+		p.parent, p.apart = it, true
+		m := it.mail
+		statuses := same(it, failed(p.now, 554, smtp.EnhancedCode{5, 3, 4}, "The address stands for too much to be delivered at once"))
+		if len(m.Recipients) == 1 {
+			p.remove(it)
+			return p.report(ctx, &m, statuses, 0)
+		}
+		rcpts := make([]int, len(m.Recipients))
+		for i := range rcpts {
+			rcpts[i] = i
+		}
+		p.enqueue(&m, it.hop, rcpts, statuses)
+		p.remove(it)
+		return nil
+	})
 }
 
 // attemptRoute finds the ways that were not known, or not all in one commit, when the

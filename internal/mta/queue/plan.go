@@ -411,16 +411,21 @@ func (g *groups) mergeAbove(max int) {
 	g.rcpts = append(g.rcpts[:max:max], rest)
 }
 
-// enqueue makes items of the recipients and sets their statuses.
+// enqueue makes items of the recipients and sets their statuses. Where the plan has many
+// items already it makes fewer and fuller ones, which are routed later, so that its commit
+// stays within the engine's limits.
 func (p *plan) enqueue(m *mailflow.Mail, hop mailflow.NextHop, rcpts []int, statuses []mailflow.Status) {
-	atMost := groupRcptMax
-	switch {
-	case hop.Transport == hopLocal && p.apart:
-		atMost = 1
-	case hop.Transport == hopLocal:
-		atMost = localMax
-	}
 	for len(rcpts) > 0 {
+		if len(p.items) >= itemsMax {
+			hop = mailflow.NextHop{Transport: hopRoute}
+		}
+		atMost := groupRcptMax
+		switch {
+		case hop.Transport == hopLocal && p.apart:
+			atMost = 1
+		case hop.Transport == hopLocal:
+			atMost = localMax
+		}
 		n, octets := 0, 0
 		for n < len(rcpts) && n < atMost && octets < groupOctetsMax {
 			r := &m.Recipients[rcpts[n]]

@@ -93,6 +93,7 @@ const (
 	unitMailsMax    = 20        // mails that one unit delivers; further ones go by the queue
 	localMax        = 20        // local recipients that one unit delivers (storage.md, 1)
 	groupsMax       = 64        // items that one mail makes at once; the rest is routed later
+	itemsMax        = 150       // items that one unit makes for single next hops; the rest is routed later
 	groupRcptMax    = 100       // recipients in an item (RFC 5321, 4.5.3.1.8: servers take 100)
 	groupOctetsMax  = 24 << 10  // octets of recipients in an item
 	limitRetryMax   = 3         // units prepared anew because a counter was full

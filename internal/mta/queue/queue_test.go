@@ -103,8 +103,12 @@ func (w *world) Route(_ context.Context, a address.Address) (route.Route, error)
 	return route.Route{Hop: mailflow.NextHop{Transport: "smtp", Domain: a.Domain}}, nil
 }
 
+const wideKeys = 60
+
 // Prepare implements mailflow.Local. A mailbox is a key in a space of its own; who is
-// called "fwd-X" is forwarded to X@out.test, "loop" to itself, "bad…" does not exist.
+// called "fwd-X" is forwarded to X@out.test, "list-N" has N members here, "loop" is
+// forwarded to itself, "bad…" does not exist. "wide-…" need wideKeys keys of one space,
+// "huge" more than a batch may have.
 func (w *world) Prepare(_ context.Context, m *mailflow.Mail, rcpts []int, u *mailflow.Unit) []mailflow.Status {
 	statuses := make([]mailflow.Status, len(rcpts))
 	for k, i := range rcpts {
@@ -117,7 +121,27 @@ func (w *world) Prepare(_ context.Context, m *mailflow.Mail, rcpts []int, u *mai
 			}
 		}
 		to, forward := strings.CutPrefix(r.Address.Local, "fwd-")
+		var members int
+		if _, err := fmt.Sscanf(r.Address.Local, "list-%d", &members); err != nil || strings.Contains(r.Address.Local, "member") {
+			members = 0
+		}
 		switch {
+		case strings.HasPrefix(r.Address.Local, "wide-"), r.Address.Local == "huge":
+			b, keys := u.Batch("a/wide"), wideKeys
+			if r.Address.Local == "huge" {
+				keys = kv.BatchKeysMax + 1
+			}
+			for i := range keys {
+				b.Puts = append(b.Puts, kv.Put{Key: fmt.Appendf(nil, "%s %d", r.Address.Local, i), Value: []byte("x")})
+			}
+		case members > 0:
+			onward := *m
+			onward.ID, onward.Recipients = 0, nil
+			for i := range members {
+				onward.Recipients = append(onward.Recipients, mailflow.Recipient{Address: address.Address{Local: fmt.Sprintf("%s-member-%d", r.Address.Local, i), Domain: "here.test"}})
+			}
+			u.Onward(&onward)
+			statuses[k].Action = mailflow.Expanded
 		case strings.HasPrefix(r.Address.Local, "bad"):
 			statuses[k] = failed(time.Now(), 550, smtp.EnhancedCode{5, 1, 1}, "nobody called "+r.Address.Local)
 		case forward || r.Address.Local == "loop":
@@ -445,6 +469,63 @@ func TestManyRecipients(t *testing.T) {
 		}
 		if len(w.notices) != 0 {
 			t.Errorf("notices %v", w.notices)
+		}
+	})
+}
+
+// TestLargeLists: lists with more members than a commit can have items for are expanded
+// all the same, from the queue.
+func TestLargeLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		got := map[string]int{}
+		w.local = func(r mailflow.Recipient) (s mailflow.Status) {
+			if strings.Contains(r.Address.Local, "member") {
+				w.locked(func() { got[r.Address.Local]++ })
+				s.Action = mailflow.Delivered
+			}
+			return s
+		}
+		m := w.mail("x", sender, "list-5000@here.test", "list-5001@here.test")
+		m.HoldUntil = time.Now().Add(time.Second)
+		w.submit(m)
+		stop := w.run()
+		time.Sleep(10 * time.Minute)
+		stop()
+		if n := w.length(); n != 0 || w.links() != 0 {
+			t.Errorf("%d items, %d links left", n, w.links())
+		}
+		for _, list := range []int{5000, 5001} {
+			for i := range list {
+				if name := fmt.Sprintf("list-%d-member-%d", list, i); got[name] != 1 {
+					t.Fatalf("%s got %d mails", name, got[name])
+				}
+			}
+		}
+	})
+}
+
+// TestTooLargeForOneCommit: what never fits into a commit is returned, and what fits only
+// apart is filed apart.
+func TestTooLargeForOneCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		var to []string
+		for i := range 600 {
+			to = append(to, fmt.Sprintf("wide-%d@here.test", i))
+		}
+		w.submit(w.mail("x", sender, append(to, "huge@here.test")...))
+		stop := w.run()
+		time.Sleep(10 * time.Minute)
+		stop()
+		if n := w.length(); n != 0 || w.links() != 0 {
+			t.Errorf("%d items, %d links left", n, w.links())
+		}
+		if n := len(w.mailbox("wide")); n != 600*wideKeys {
+			t.Errorf("%d keys were written", n)
+		}
+		if s := w.sorted(&w.notices); s != "failed sender@here.test: huge@here.test 5.3.4" {
+			t.Errorf("notices %q", s)
 		}
 	})
 }
