@@ -58,13 +58,18 @@ func (r *AppendReader) Next() (*AppendMessage, error) {
 		return nil, r.err
 	}
 	m, err := r.next()
+	if err == io.EOF && !r.finished {
+		err = io.ErrUnexpectedEOF // of the connection, and not the last message
+	}
 	r.err = err
 	return m, err
 }
 
 func (r *AppendReader) next() (*AppendMessage, error) {
 	if r.literal != nil {
-		if err := r.behind(); err != nil {
+		if err := r.behind(); err == io.EOF {
+			return nil, io.ErrUnexpectedEOF // the client has gone; only the command's end is io.EOF
+		} else if err != nil {
 			return nil, err
 		}
 		if r.cmd.Done() {
