@@ -32,6 +32,8 @@ func TestNotify(t *testing.T) {
 	defer v.Close()
 	inbox, account := make(chan struct{}, 1), make(chan struct{}, 1)
 	v.Notify(inbox)
+	called := false
+	stop := v.NotifyFunc(func() { called = true })
 	f.a.Notify(account)
 	defer f.a.Stop(account)
 	for _, c := range []struct {
@@ -50,12 +52,13 @@ func TestNotify(t *testing.T) {
 		{"move away", func() { got(f.a.Move(t.Context(), v.Mailbox(), set("1"), f.box("Sent").ID))(t) }, true, true},
 		{"create a mailbox", func() { got(f.a.CreateMailbox(t.Context(), "x", ""))(t) }, false, true},
 		{"sweep", func() { must(t, f.a.Sweep(t.Context())) }, false, false},
-		{"stopped", func() { v.Stop(inbox); f.append("INBOX", 1, 0) }, false, true},
+		{"stopped", func() { v.Stop(inbox); stop(); f.append("INBOX", 1, 0) }, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			called = false
 			c.do()
-			if i, a := hinted(inbox), hinted(account); i != c.inbox || a != c.account {
-				t.Errorf("hints: mailbox %v, account %v", i, a)
+			if i, a := hinted(inbox), hinted(account); i != c.inbox || a != c.account || called != c.inbox {
+				t.Errorf("hints: mailbox %v, account %v, function %v", i, a, called)
 			}
 		})
 	}
@@ -236,9 +239,13 @@ func FuzzRecords(f *testing.F) {
 	f.Add((&chunk{}).put().Value)
 	f.Add(newChange(changeMailbox, 3))
 	f.Add(appendSet(newChange(changeFlags, 3), set("1:5,9")))
+	snap, err := memkv.New().Snapshot(f.Context(), "a/none") // holds no staged block
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, v []byte) {
 		n := 0
-		_ = readBlock(nil, 1, v, func(*Row) { n++ })
+		_ = readBlock(snap, 1, v, func(*Row) { n++ })
 		_ = readState(0, v, func(run) { n++ })
 		_, _ = readChange(kv.Entry{Key: key(keyChange, 1), Value: v})
 		_, _ = readMailbox(1, v)
