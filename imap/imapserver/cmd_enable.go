@@ -16,8 +16,13 @@ func (c *Conn) cmdEnable(cmd *command) error {
 		return imap.Bad("Syntax error: expected a capability")
 	}
 	c.text("* ENABLED")
+	hadCondStore := c.condStore
 	for _, word := range asked {
-		if cap, new := c.enable(word); new {
+		cap, new := c.enable(word)
+		if cap == imap.CapCondStore {
+			new = !hadCondStore // though QRESYNC, named before it, has put it in force
+		}
+		if new {
 			c.text(" ", string(cap))
 		}
 	}
