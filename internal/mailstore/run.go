@@ -168,7 +168,7 @@ func (a *Account) watched() bool {
 		return true
 	}
 	for _, l := range a.live {
-		if len(l.watch) > 0 {
+		if len(l.watch)+len(l.calls) > 0 {
 			return true
 		}
 	}
@@ -197,9 +197,7 @@ func (a *Account) moved(v kv.Version, mailboxes []MailboxID, ours bool) {
 	}
 	for id, l := range a.live {
 		if missed || contains(mailboxes, id) {
-			for ch := range l.watch {
-				hint(ch)
-			}
+			l.wake()
 		}
 	}
 }

@@ -21,7 +21,8 @@ type live struct {
 
 	// Of account.mu.
 	watch map[chan<- struct{}]bool
-	refs  int // open Views
+	calls map[*func()]bool // of NotifyFunc
+	refs  int              // open Views
 
 	current atomic.Pointer[Snapshot] // the newest
 	mu      sync.Mutex               // one refresh at a time
@@ -48,6 +49,7 @@ type idleView struct {
 type View struct {
 	live  *live
 	chans []chan<- struct{} // of account.mu
+	calls []*func()         // of account.mu
 }
 
 // View opens the live columns of a mailbox; Close gives it back.
@@ -90,6 +92,36 @@ func (v *View) Notify(ch chan<- struct{}) {
 	v.chans = append(v.chans, ch)
 }
 
+// NotifyFunc is Notify for those who would need a goroutine to wait for a channel: wake is
+// called, under a lock of ours, so it must neither wait nor call back. After stop has
+// returned it is not called any more.
+func (v *View) NotifyFunc(wake func()) (stop func()) {
+	l, call := v.live, &wake
+	l.account.mu.Lock()
+	defer l.account.mu.Unlock()
+	if l.calls == nil {
+		l.calls = map[*func()]bool{}
+	}
+	l.calls[call] = true
+	v.calls = append(v.calls, call)
+	return func() {
+		l.account.mu.Lock()
+		defer l.account.mu.Unlock()
+		v.calls = slices.DeleteFunc(v.calls, func(c *func()) bool { return c == call })
+		delete(l.calls, call)
+	}
+}
+
+// wake tells all who wait for a change. The caller holds account.mu.
+func (l *live) wake() {
+	for ch := range l.watch {
+		hint(ch)
+	}
+	for call := range l.calls {
+		(*call)()
+	}
+}
+
 // Stop ends what Notify began.
 func (v *View) Stop(ch chan<- struct{}) {
 	l := v.live
@@ -99,7 +131,7 @@ func (v *View) Stop(ch chan<- struct{}) {
 	delete(l.watch, ch)
 }
 
-// Close gives the view back and stops its channels.
+// Close gives the view back and ends its notifications.
 func (v *View) Close() {
 	l := v.live
 	a := l.account
@@ -107,7 +139,10 @@ func (v *View) Close() {
 	for _, ch := range v.chans {
 		delete(l.watch, ch)
 	}
-	v.chans = nil
+	for _, call := range v.calls {
+		delete(l.calls, call)
+	}
+	v.chans, v.calls = nil, nil
 	l.refs--
 	a.opened--
 	last := l.refs == 0

@@ -94,25 +94,7 @@ func (s *Session) Watch(wake func()) (stop func()) {
 	if s.selected == nil {
 		return func() {}
 	}
-	view := s.selected.view
-	changed, ended, over := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
-	view.Notify(changed)
-	go func() {
-		defer close(over)
-		for {
-			select {
-			case <-changed:
-				wake()
-			case <-ended:
-				return
-			}
-		}
-	}()
-	return func() {
-		view.Stop(changed)
-		close(ended)
-		<-over
-	}
+	return s.selected.view.NotifyFunc(wake)
 }
 
 // Expunge removes messages that have \Deleted (RFC 9051, 6.4.3; RFC 4315, 2.1).
