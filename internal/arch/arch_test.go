@@ -163,6 +163,7 @@ func TestSizes(t *testing.T) {
 // module is a visible change.
 func TestLinkedModules(t *testing.T) {
 	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./cmd/postroad")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as the program is built
 	cmd.Dir = root
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
