@@ -11,7 +11,10 @@ root=${BARE:-/var/tmp/postroad-bare}
 [ "$(id -u)" = 0 ] || { echo "bare.sh: needs root, for debootstrap and chroot" >&2; exit 1; }
 command -v debootstrap > /dev/null || apt-get install -q -y --no-install-recommends debootstrap
 
-unmount() { for m in dev/pts dev/shm dev proc sys; do umount -l "$root/$m" 2> /dev/null || :; done; }
+unmount() {
+  for m in dev/pts dev/shm dev proc sys; do umount -l "$root/$m" 2> /dev/null || :; done
+  umount -l "$root" 2> /dev/null || :
+}
 trap unmount EXIT
 if [ ! -e "$root/etc/debian_version" ]; then
   rm -rf "$root"
@@ -26,6 +29,7 @@ cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
 go env -changed > "$root/root/.config/go/env" && sed -i "s/'//g" "$root/root/.config/go/env"
 cp -a "$(go env GOROOT)" "$root/usr/local/go"
 git clone -q . "$root/src"
+mount --bind "$root" "$root" # unshare(1) wants the root to be a mount point
 mount -t proc proc "$root/proc"
 mount --rbind --make-rslave /sys "$root/sys"
 mount --rbind --make-rslave /dev "$root/dev"

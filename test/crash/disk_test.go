@@ -47,21 +47,6 @@ func (i *image) down() {
 // fullDiskShare is how many cycles of the other tests take as long as one of TestFullDisk.
 const fullDiskShare = 10
 
-// still copies the image while nobody writes to it: the kernel may still be writing what
-// the stopped program had not synced, and a copy made meanwhile would have some blocks from
-// before and some from after, which no disk ever had. So it copies until two looks agree.
-func (i *image) still() string {
-	copied := i.file + ".cut"
-	for range 20 {
-		peer.Run(i.t, "cp", "--sparse=always", i.file, copied)
-		if _, err := peer.Try("cmp", "-s", i.file, copied); err == nil {
-			return copied
-		}
-	}
-	i.t.Fatal("the image does not come to rest")
-	return ""
-}
-
 // TestFullDisk fills the disk under load until deliveries are refused, kills the program
 // there, and looks whether all is well; then makes room and delivers again.
 func TestFullDisk(t *testing.T) {
@@ -143,36 +128,4 @@ func (r *run) makeRoom() {
 		r.in.ack(name, "in2@pr.test")
 		return true
 	})
-}
-
-// TestPowerCut stops the program at a random moment and goes on from a copy of the disk as
-// it was then: what was not synced is not in it.
-func TestPowerCut(t *testing.T) {
-	disk := newImage(t, "600")
-	r := start(t, disk.mount, "")
-	// The configuration file, which nobody syncs, is not what is tested.
-	peer.Run(t, "sync", "-f", disk.mount)
-	for i := range cycles(1) {
-		stop := r.load()
-		time.Sleep(time.Duration(300+r.rng.IntN(2000)) * time.Millisecond)
-		if err := r.pr.Freeze(); err != nil {
-			t.Fatal(err)
-		}
-		copied := disk.still()
-		r.pr.Kill()
-		stop()
-		disk.down()
-		if err := os.Rename(copied, disk.file); err != nil {
-			t.Fatal(err)
-		}
-		// What a failure is to be explained with: the disk before anybody read it.
-		peer.Run(t, "cp", "--sparse=always", disk.file, disk.file+".before")
-		disk.up()
-		r.pr.Restart()
-		r.verify()
-		if t.Failed() {
-			t.Fatalf("in cycle %d", i)
-		}
-	}
-	r.pr.Command("check")
 }
