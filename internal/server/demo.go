@@ -129,7 +129,7 @@ func (m *demoMessage) format(at time.Time) string {
 	head := []string{
 		"From: " + m.from + "@" + demoDomain, "To: " + m.to + "@" + demoDomain,
 		"Subject: " + message.EncodeWords(m.subject), "Date: " + message.FormatDate(at),
-		"Message-ID: <" + message.NewMessageID("mail."+demoDomain) + ">",
+		"Message-ID: " + message.NewMessageID("mail."+demoDomain),
 		"MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit", "",
 	}
 	return strings.Join(head, "\r\n") + "\r\n" + strings.ReplaceAll(m.text, "\n", "\r\n")
