@@ -131,18 +131,19 @@ func (s *stuffer) add(dst, octets []byte) []byte {
 			}
 			s.start, s.text = false, false
 		}
+		before := s.cr && !s.text // the line has one CR so far, from an earlier piece
 		end := bytes.IndexByte(octets, '\n')
 		if end < 0 {
 			dst = append(dst, octets...)
 			s.cr = octets[len(octets)-1] == '\r'
-			s.text = s.text || len(octets) > 1 || !s.cr
+			s.text = s.text || before || len(octets) > 1 || !s.cr
 			return dst
 		}
 		dst = append(dst, octets[:end]...)
 		if end > 0 {
 			s.cr = octets[end-1] == '\r'
 		}
-		empty := !s.text && (end == 0 || end == 1 && s.cr)
+		empty := !s.text && (end == 0 || end == 1 && s.cr && !before)
 		dst = s.endLine(dst, empty)
 		octets = octets[end+1:]
 	}
