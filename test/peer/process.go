@@ -127,11 +127,12 @@ func runningThreads(group int) (n int, err error) {
 	return n, nil
 }
 
-// signal reaches the program, which may have made a session of its own (Postfix does), and
-// its process group, also after the leader ended.
+// signal reaches the program's process group, also after the leader ended, and the program
+// itself, which may have made a session of its own (Postfix does). The group comes first:
+// children that outlive their parent by a moment would see it die, and act on it.
 func (p *Process) signal(s syscall.Signal) {
-	p.cmd.Process.Signal(s)
 	syscall.Kill(-p.cmd.Process.Pid, s)
+	p.cmd.Process.Signal(s)
 }
 
 // WaitPort returns when all addresses take connections.
