@@ -64,8 +64,8 @@ var notifyWords = [...]struct {
 	{NotifyDelay, "DELAY"},
 }
 
-// parseNotify reads the value of NOTIFY (RFC 3461, 4.1).
-func parseNotify(s string) (DSNNotify, bool) {
+// ParseDSNNotify reads the value of NOTIFY (RFC 3461, 4.1).
+func ParseDSNNotify(s string) (DSNNotify, bool) {
 	if strings.EqualFold(s, "NEVER") {
 		return NotifyNever, true
 	}

@@ -113,7 +113,7 @@ func ParseRcptParams(s string, offered Extension) (RcptParams, error) {
 		case strings.EqualFold(keyword, "NOTIFY"):
 			ok = !seenNotify
 			if ok {
-				p.Notify, ok = parseNotify(value)
+				p.Notify, ok = ParseDSNNotify(value)
 			}
 			seenNotify = true
 		case strings.EqualFold(keyword, "ORCPT"):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"postroad/internal/blob"
 	"postroad/internal/kv"
@@ -18,6 +19,7 @@ const retryMax = 100
 type Unit struct {
 	batches []kv.Batch
 	bodies  []blob.Body
+	made    []blob.Body
 	after   []func([]kv.Result)
 	onward  []*Mail
 }
@@ -53,6 +55,24 @@ func (u *Unit) Keep(b blob.Body, holder string) {
 func (u *Unit) Drop(b blob.Body, holder string) {
 	s, change := b.Unlink(holder)
 	change(u.Quiet(s))
+}
+
+// Made says that a body was staged for this unit alone: whoever commits the unit discards
+// it if the unit comes to nothing, or does not keep it.
+func (u *Unit) Made(b blob.Body) { u.made = append(u.made, b) }
+
+// Try runs a part of the preparation. If it fails, what it added to the unit is taken out
+// again, but for bodies that it made; its error is returned.
+func (u *Unit) Try(part func() error) error {
+	before := *u
+	before.batches = append([]kv.Batch(nil), u.batches...)
+	err := part()
+	if err != nil {
+		made := u.made
+		*u = before
+		u.made = made
+	}
+	return err
 }
 
 // Onward adds a mail that this unit gives rise to (a forward, a bounce); the Submitter
@@ -95,9 +115,11 @@ func (c *Committer) Commit(ctx context.Context, prepare func(ctx context.Context
 	for try := 0; ; try++ {
 		u := new(Unit)
 		if err := prepare(ctx, u); err != nil {
+			c.discard(u.made, nil)
 			return err
 		}
 		if u.Empty() {
+			c.discard(u.made, nil)
 			return nil
 		}
 		err := c.commit(ctx, u)
@@ -111,14 +133,26 @@ func (c *Committer) Commit(ctx context.Context, prepare func(ctx context.Context
 // commit makes the bodies durable, then the keys, then tells those who wait.
 func (c *Committer) commit(ctx context.Context, u *Unit) error {
 	if err := c.Bodies.Sync(ctx, u.bodies...); err != nil {
+		c.discard(u.made, nil)
 		return fmt.Errorf("make bodies durable: %w", err)
 	}
 	results, err := c.Engine.Commit(ctx, u.batches...)
 	if err != nil {
+		c.discard(u.made, nil)
 		return err
 	}
+	c.discard(u.made, u.bodies)
 	for _, f := range u.after {
 		f(results)
 	}
 	return nil
+}
+
+// discard gives up the bodies that were made for a unit, but for those that it kept.
+func (c *Committer) discard(made, kept []blob.Body) {
+	for _, b := range made {
+		if !slices.ContainsFunc(kept, func(k blob.Body) bool { return k.ID == b.ID }) {
+			c.Bodies.Discard(b)
+		}
+	}
 }

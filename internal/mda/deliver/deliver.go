@@ -6,14 +6,15 @@
 //
 //	resolve   each recipient to its accounts and outside members
 //	plan      each account once, with all folders in which it wants the mail
-//	file      append to each account within the unit
+//	file      judge by the account's rules, and append within the unit
 //	answer    one status a recipient; members elsewhere become mails onward
 //
 // Nothing happens until the unit commits; what fails for one account leaves nothing in
 // the unit for it. The package sends nothing and makes no bounces: the Submitter does.
+// What rules send (answers, notifications, redirected mail) goes onward in the same unit.
 //
 // RFC 5321 (3.9 aliases and lists), RFC 5233 (sub-addresses), RFC 3461 (5.2.7
-// notifications of aliases and lists), RFC 3463 (codes).
+// notifications of aliases and lists), RFC 3463 (codes), RFC 5228 and 5429 (rules).
 package deliver
 
 import (
@@ -23,9 +24,11 @@ import (
 	"time"
 
 	"postroad/address"
+	"postroad/internal/blob"
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/rules"
 	"postroad/smtp"
 )
 
@@ -41,6 +44,15 @@ type Options struct {
 
 	// NoFolders files user+detail@ into INBOX though the folder "detail" exists.
 	NoFolders bool
+	// Rules judge mail by its owner's scripts; nil: nobody has any.
+	Rules *rules.Runner
+	// Annotations answer what rules ask of mailboxes; nil: there are none.
+	Annotations rules.Metadata
+	// Bodies stage what rules write; needed with Rules.
+	Bodies *blob.Bodies
+	// Host is our name in what rules write.
+	Host string
+
 	// RejectFull refuses mail for a full mailbox for good (552 5.2.2). Otherwise it is
 	// tried again until the queue gives up (452 4.2.2).
 	RejectFull bool
@@ -62,6 +74,7 @@ var _ mailflow.Local = (*Deliverer)(nil)
 // filing is one account that gets the mail.
 type filing struct {
 	id      mailstore.AccountID
+	rcpt    int             // index of the recipient that reached it first
 	address address.Address // it is known by, for what goes onward
 	details []string        // sub-addresses it was reached with; "" for none
 	status  mailflow.Status
@@ -88,7 +101,7 @@ type round struct {
 func (d *Deliverer) Prepare(ctx context.Context, m *mailflow.Mail, rcpts []int, u *mailflow.Unit) []mailflow.Status {
 	r := &round{Deliverer: d, m: m, u: u, now: time.Now(), wishes: make([]wish, len(rcpts))}
 	for i, k := range rcpts {
-		r.resolve(ctx, &r.wishes[i], m.Recipients[k].Address)
+		r.resolve(ctx, &r.wishes[i], k)
 	}
 	for i, f := range r.filings {
 		if i < AccountsMax {
@@ -105,7 +118,8 @@ func (d *Deliverer) Prepare(ctx context.Context, m *mailflow.Mail, rcpts []int, 
 }
 
 // resolve finds out who a recipient is.
-func (r *round) resolve(ctx context.Context, w *wish, a address.Address) {
+func (r *round) resolve(ctx context.Context, w *wish, rcpt int) {
+	a := r.m.Recipients[rcpt].Address
 	t, err := r.o.Directory.Resolve(ctx, a)
 	if err != nil {
 		r.o.Log.Error("recipient cannot be resolved now", "id", r.m.ID, "recipient", a, "error", err)
@@ -118,7 +132,7 @@ func (r *round) resolve(ctx context.Context, w *wish, a address.Address) {
 		return
 	}
 	for _, to := range t.Accounts {
-		w.filings = append(w.filings, r.filing(to))
+		w.filings = append(w.filings, r.filing(to, rcpt))
 	}
 }
 
@@ -139,7 +153,7 @@ func refusal(t directory.Target) *smtp.Error {
 }
 
 // filing plans an account, each once however often it is reached.
-func (r *round) filing(to directory.Destination) *filing {
+func (r *round) filing(to directory.Destination, rcpt int) *filing {
 	for _, f := range r.filings {
 		if f.id == to.Account {
 			if !slices.Contains(f.details, to.Detail) {
@@ -148,7 +162,7 @@ func (r *round) filing(to directory.Destination) *filing {
 			return f
 		}
 	}
-	f := &filing{id: to.Account, address: to.Address, details: []string{to.Detail}}
+	f := &filing{id: to.Account, rcpt: rcpt, address: to.Address, details: []string{to.Detail}}
 	r.filings = append(r.filings, f)
 	return f
 }

@@ -8,12 +8,13 @@ import (
 
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/sieve"
 	"postroad/smtp"
 )
 
-// file appends the mail to one account within the unit.
+// file puts the mail into one account within the unit, as its owner's rules say.
 func (r *round) file(ctx context.Context, f *filing) {
-	err := r.append(ctx, f)
+	err := r.u.Try(func() error { return r.deliver(ctx, f) })
 	if err == nil {
 		f.status = r.status(mailflow.Delivered, 250, smtp.EnhancedCode{2, 1, 5}, "Delivered")
 		return
@@ -23,48 +24,43 @@ func (r *round) file(ctx context.Context, f *filing) {
 	if refused.Temporary() {
 		action = mailflow.Delayed
 	}
-	if !errors.Is(err, mailstore.ErrOverQuota) {
+	if expected := new(rejection); !errors.Is(err, mailstore.ErrOverQuota) && !errors.As(err, &expected) {
 		r.o.Log.Error("mail cannot be filed", "id", r.m.ID, "account", f.id, "error", err)
 	}
 	f.status = mailflow.Status{Action: action, Reply: refused.Reply, LocalMTA: true, At: r.now}
 }
 
-func (r *round) append(ctx context.Context, f *filing) error {
+// deliver does what the rules of an account say, or without any files into INBOX or the
+// folder of the sub-address.
+func (r *round) deliver(ctx context.Context, f *filing) error {
 	a, err := r.o.Store.Account(ctx, f.id)
 	if err != nil {
 		return err
 	}
-	inbox, err := a.Inbox(ctx)
+	tree, err := a.Tree(ctx)
 	if err != nil {
 		return err
 	}
-	boxes, err := r.folders(ctx, a, inbox, f.details)
+	d := &delivery{round: r, filing: f, account: a, tree: tree}
+	outcome, err := d.judge(ctx)
 	if err != nil {
 		return err
 	}
-	in := &mailstore.Incoming{Body: r.m.Body, Message: r.m.Message, InternalDate: r.m.Received}
-	if in.InternalDate.IsZero() {
-		in.InternalDate = r.now
+	if outcome == nil {
+		d.keep(&sieve.Keep{Implicit: true})
+	} else if err := d.perform(ctx, outcome); err != nil {
+		return err
 	}
-	_, err = a.PrepareAppend(ctx, r.u, in, boxes[0], boxes[1:]...)
-	if errors.Is(err, mailstore.ErrNoMailbox) {
-		// Deleted since: the unit's guard would not have held.
-		_, err = a.PrepareAppend(ctx, r.u, in, inbox)
-	}
-	return err
+	return d.append(ctx)
 }
 
-// folders are the mailboxes for sub-addresses, each once.
-func (r *round) folders(ctx context.Context, a *mailstore.Account, inbox mailstore.MailboxID, details []string) ([]mailstore.MailboxID, error) {
+// folders are the mailboxes of kept mail, each once: INBOX, or those of its sub-addresses.
+func (d *delivery) folders() []mailstore.MailboxID {
 	var boxes []mailstore.MailboxID
-	for _, detail := range details {
-		id := inbox
-		if detail != "" && !r.o.NoFolders {
-			t, err := a.Tree(ctx)
-			if err != nil {
-				return nil, err
-			}
-			if m := folder(t, detail); m != nil {
+	for _, detail := range d.filing.details {
+		id := d.tree.Inbox().ID
+		if detail != "" && !d.o.NoFolders {
+			if m := folder(d.tree, detail); m != nil {
 				id = m.ID
 			}
 		}
@@ -72,7 +68,7 @@ func (r *round) folders(ctx context.Context, a *mailstore.Account, inbox mailsto
 			boxes = append(boxes, id)
 		}
 	}
-	return boxes, nil
+	return boxes
 }
 
 // folder is where mail for a sub-address goes (RFC 5233): the mailbox of that name, in
@@ -91,7 +87,10 @@ func folder(t *mailstore.Tree, detail string) *mailstore.Mailbox {
 
 // reply turns a storage error into what the other side is told.
 func (d *Deliverer) reply(err error) *smtp.Error {
+	var rejected *rejection
 	switch {
+	case errors.As(err, &rejected):
+		return rejected.reply()
 	case errors.Is(err, mailstore.ErrOverQuota) && d.o.RejectFull:
 		return smtp.NewError(552, smtp.EnhancedCode{5, 2, 2}, "The mailbox is full").With(err)
 	case errors.Is(err, mailstore.ErrOverQuota):

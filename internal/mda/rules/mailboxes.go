@@ -1,0 +1,70 @@
+package rules
+
+import (
+	"context"
+
+	"postroad/imap"
+	"postroad/internal/mailstore"
+)
+
+// Metadata reads annotations: of a mailbox, or with an empty name of the server; ok is
+// false where there is none.
+type Metadata func(ctx context.Context, account *mailstore.Account, mailbox, annotation string) (value string, ok bool, err error)
+
+// Mailboxes answers what scripts ask about the mailboxes of an account.
+type Mailboxes struct {
+	Account     *mailstore.Account
+	Annotations Metadata // nil: there are none
+}
+
+// MailboxExists implements sieve.Mailboxes.
+func (b *Mailboxes) MailboxExists(ctx context.Context, name string) (bool, error) {
+	t, err := b.Account.Tree(ctx)
+	return err == nil && t.Name(name) != nil, err
+}
+
+// MailboxIDExists implements sieve.Mailboxes.
+func (b *Mailboxes) MailboxIDExists(ctx context.Context, id string) (bool, error) {
+	t, err := b.Account.Tree(ctx)
+	return err == nil && ByObjectID(t, id) != nil, err
+}
+
+// ByObjectID finds a mailbox by its object id (RFC 8474), nil where there is none.
+func ByObjectID(t *mailstore.Tree, id string) *mailstore.Mailbox {
+	n, err := mailstore.ParseObjectID('F', id)
+	if err != nil {
+		return nil
+	}
+	return t.ID(n)
+}
+
+// SpecialUse implements sieve.Mailboxes.
+func (b *Mailboxes) SpecialUse(ctx context.Context, name, use string) (bool, error) {
+	t, err := b.Account.Tree(ctx)
+	if err != nil {
+		return false, err
+	}
+	if name == "" {
+		return BySpecialUse(t, use) != nil, nil
+	}
+	m := t.Name(name)
+	return m != nil && imap.EqualFold(string(m.Role), use), nil
+}
+
+// BySpecialUse finds the mailbox with a special use (RFC 6154), nil where there is none.
+func BySpecialUse(t *mailstore.Tree, use string) *mailstore.Mailbox {
+	for _, m := range t.All() {
+		if m.Role != "" && imap.EqualFold(string(m.Role), use) {
+			return m
+		}
+	}
+	return nil
+}
+
+// Metadata implements sieve.Mailboxes.
+func (b *Mailboxes) Metadata(ctx context.Context, name, annotation string) (string, bool, error) {
+	if b.Annotations == nil {
+		return "", false, nil
+	}
+	return b.Annotations(ctx, b.Account, name, annotation)
+}

@@ -1,0 +1,260 @@
+// Package rules runs the Sieve scripts of an account over a message: those of the site and
+// the organisation before, the owner's own, and those behind.
+//
+// The main type is [Runner], which keeps compiled scripts; what comes out is an [Outcome],
+// the actions that delivery or a mailbox event has to do. A script that keeps the message
+// lets the next one go on with it, as it left it; the first that does not is the last.
+// A script that goes wrong counts as one that keeps: no mail is lost over a rule, and its
+// owner is told.
+//
+// The package files nothing and sends nothing: mda/deliver and mda/imapd do.
+//
+// RFC 5228 (2.10.6 errors), RFC 6609 (includes), RFC 6785 (events).
+package rules
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"postroad/internal/mailstore"
+	"postroad/message"
+	"postroad/sieve"
+)
+
+// Script is one script to run.
+type Script struct {
+	Name   string // as its owner knows it
+	Rank   Rank
+	Source []byte
+	Key    string // tells sources apart: the same key, the same source
+}
+
+// Rank says whose script it is.
+type Rank uint8
+
+// The ranks, in the order in which they run.
+const (
+	Before Rank = iota // of the site or the organisation
+	Own                // the owner's active script
+	After              // of the site or the organisation
+)
+
+// Scripts finds the scripts of accounts; internal/scripts does.
+type Scripts interface {
+	// Stack returns what runs over a mail for an account, in order; nothing when there is
+	// no script.
+	Stack(ctx context.Context, id mailstore.AccountID) ([]Script, error)
+	// Named returns a script to be included: the account's own, or of the site (RFC 6609,
+	// 3.1); false where there is none.
+	Named(ctx context.Context, id mailstore.AccountID, name string, global bool) (Script, bool, error)
+}
+
+// Options are what a Runner works with.
+type Options struct {
+	Scripts     Scripts
+	Owner       func(ctx context.Context, id mailstore.AccountID) (sieve.Owner, error)
+	Compile     sieve.Options
+	Environment map[string]string // items of RFC 5183 that are the same for all mail
+}
+
+// Runner runs scripts. Its methods may be called at once.
+type Runner struct {
+	o     Options
+	cache cache
+}
+
+// New returns a Runner.
+func New(o Options) *Runner { return &Runner{o: o} }
+
+// Mail is a message and whose rules are asked about it.
+type Mail struct {
+	Account     *mailstore.Account
+	Body        io.ReaderAt
+	Message     *message.Message
+	Envelope    sieve.Envelope
+	Now         time.Time
+	Environment map[string]string // further items: "remote-ip", "remote-host"
+	Event       *sieve.Event      // nil: it is being delivered
+	Mailboxes   sieve.Mailboxes
+	Trace       func(script string, s sieve.Step) // nil: nobody asks why
+}
+
+// Outcome is what the scripts came to.
+type Outcome struct {
+	Actions  []sieve.Action // as sieve.Result has them, of all scripts
+	Marks    []sieve.Mark
+	Failures []Failure
+	Rules    string // the scripts that decided, for the timeline
+}
+
+// Failure is what went wrong in a script.
+type Failure struct {
+	Script Script
+	Err    error // *sieve.Failure, or sieve.Errors when it does not compile
+}
+
+// Run runs all scripts of the account; nil when there is none. An error is temporary.
+func (r *Runner) Run(ctx context.Context, m *Mail) (*Outcome, error) {
+	stack, err := r.o.Scripts.Stack(ctx, m.Account.ID())
+	if err != nil || len(stack) == 0 {
+		return nil, err
+	}
+	return r.RunStack(ctx, m, stack)
+}
+
+// RunStack runs given scripts in order.
+func (r *Runner) RunStack(ctx context.Context, m *Mail, stack []Script) (*Outcome, error) {
+	owner, err := r.o.Owner(ctx, m.Account.ID())
+	if err != nil {
+		return nil, fmt.Errorf("find out whose rules: %w", err)
+	}
+	w := &walk{runner: r, mail: m, input: r.input(m, owner)}
+	for i := range stack {
+		if err := w.step(ctx, &stack[i]); err != nil {
+			return nil, fmt.Errorf("run script %q: %w", stack[i].Name, err)
+		}
+		if w.keep == nil {
+			break
+		}
+	}
+	if w.keep != nil {
+		w.out.Actions = append(w.out.Actions, w.keep)
+	}
+	return &w.out, nil
+}
+
+// input is what every script of the stack sees at first.
+func (r *Runner) input(m *Mail, owner sieve.Owner) sieve.Input {
+	env := make(map[string]string, len(r.o.Environment)+len(m.Environment))
+	for _, items := range []map[string]string{r.o.Environment, m.Environment} {
+		for k, v := range items {
+			env[k] = v
+		}
+	}
+	return sieve.Input{
+		Body: m.Body, Message: m.Message, Envelope: m.Envelope, Owner: owner, Now: m.Now, Environment: env,
+		Event: m.Event, Mailboxes: m.Mailboxes, Includes: includes{r, m.Account.ID()}, Memory: memory{m.Account, m.Now},
+	}
+}
+
+// walk is one way through a stack.
+type walk struct {
+	runner *Runner
+	mail   *Mail
+	input  sieve.Input
+	out    Outcome
+	keep   *sieve.Keep // of the last script; nil: it did not keep the message
+}
+
+// step runs the next script.
+func (w *walk) step(ctx context.Context, s *Script) error {
+	compiled, err := w.runner.compiled(s)
+	if err != nil {
+		w.fail(s, err)
+		return nil
+	}
+	in := w.input
+	in.Name = s.Name
+	if w.mail.Trace != nil {
+		in.Trace = func(step sieve.Step) { w.mail.Trace(s.Name, step) }
+	}
+	result, err := compiled.Run(ctx, &in)
+	if err != nil {
+		return err
+	}
+	if result.Failure != nil {
+		w.fail(s, result.Failure)
+		return nil
+	}
+	return w.take(s, result)
+}
+
+// fail notes what went wrong; the message is kept as the script before left it.
+func (w *walk) fail(s *Script, err error) {
+	w.out.Failures = append(w.out.Failures, Failure{*s, err})
+	if w.keep == nil {
+		w.keep = &sieve.Keep{Implicit: true}
+	}
+}
+
+// take takes over the actions of one script.
+func (w *walk) take(s *Script, result *sieve.Result) error {
+	before := w.keep
+	w.keep = nil
+	var actions []sieve.Action
+	for _, a := range result.Actions {
+		switch a := a.(type) {
+		case *sieve.Keep:
+			w.keep = a
+			continue
+		case *sieve.Reject:
+			if len(w.out.Actions) > 0 {
+				// RFC 5429, 2.4: what is filed or sent already cannot be refused.
+				w.keep = before
+				w.fail(s, &sieve.Failure{Text: "the message cannot be rejected: a script before this one has filed or sent it"})
+				return nil
+			}
+		}
+		actions = append(actions, a)
+	}
+	w.out.Actions = append(w.out.Actions, actions...)
+	w.out.Marks = append(w.out.Marks, result.Marks...)
+	if len(actions) > 0 {
+		if w.out.Rules != "" {
+			w.out.Rules += ", "
+		}
+		w.out.Rules += s.Name
+	}
+	if w.keep == nil {
+		return nil
+	}
+	if before != nil && !w.keep.SetFlags {
+		w.keep.Flags, w.keep.SetFlags = before.Flags, before.SetFlags
+	}
+	return w.edited(before)
+}
+
+// edited lets the scripts behind see the message as this one left it.
+func (w *walk) edited(before *sieve.Keep) error {
+	e := w.keep.Message
+	if e == nil {
+		if before != nil {
+			w.keep.Message = before.Message
+		}
+		return nil
+	}
+	m, err := message.Parse(e.Reader(), message.Limits{})
+	if err != nil {
+		return fmt.Errorf("parse the message that a script changed: %w", err)
+	}
+	w.input.Body, w.input.Message = e, m
+	return nil
+}
+
+// includes finds included scripts.
+type includes struct {
+	runner  *Runner
+	account mailstore.AccountID
+}
+
+// Script implements sieve.Includes.
+func (i includes) Script(ctx context.Context, name string, global bool) (*sieve.Script, error) {
+	s, found, err := i.runner.o.Scripts.Named(ctx, i.account, name, global)
+	if err != nil || !found {
+		return nil, err
+	}
+	return i.runner.compiled(&s)
+}
+
+// memory asks what the account remembers.
+type memory struct {
+	account *mailstore.Account
+	now     time.Time
+}
+
+// Seen implements sieve.Memory.
+func (m memory) Seen(ctx context.Context, key string) (bool, error) {
+	return m.account.Remembers(ctx, key, m.now)
+}
