@@ -39,7 +39,7 @@ func comparatorNamed(name string) (c comparator, e extension, ok bool) {
 func (c comparator) fold(s string) string {
 	switch c {
 	case asciiCasemap:
-		return lowerASCII(s)
+		return upperASCII(s)
 	case unicodeCasemap:
 		return unicodeFold(s)
 	case asciiNumeric:
@@ -76,20 +76,24 @@ func (c comparator) order(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// lowerASCII returns s itself where nothing changes.
-func lowerASCII(s string) string {
+// upperASCII is the mapping of RFC 4790, 9.2.1. It returns s itself where nothing changes.
+func upperASCII(s string) string {
 	for i := range len(s) {
-		if c := s[i]; 'A' <= c && c <= 'Z' {
+		if c := s[i]; 'a' <= c && c <= 'z' {
 			b := []byte(s)
-			for ; i < len(b); i++ {
-				if c := b[i]; 'A' <= c && c <= 'Z' {
-					b[i] = c | 0x20
-				}
-			}
+			upperBytes(b[i:])
 			return string(b)
 		}
 	}
 	return s
+}
+
+func upperBytes(b []byte) {
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' {
+			b[i] = c - ('a' - 'A')
+		}
+	}
 }
 
 // unicodeFold is the mapping of RFC 5051, 2: title case, then full decomposition.

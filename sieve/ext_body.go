@@ -174,7 +174,7 @@ func (r *run) search(text io.Reader, m *matcher) (bool, error) {
 	for {
 		n, err := io.ReadFull(text, buf[held:held+searchChunk])
 		if m.compare == asciiCasemap {
-			lowerBytes(buf[held : held+n])
+			upperBytes(buf[held : held+n])
 		}
 		held += n
 		if err := r.work(n * len(keys)); err != nil {
@@ -195,13 +195,5 @@ func (r *run) search(text io.Reader, m *matcher) (bool, error) {
 		keep := min(held, longest-1)
 		copy(buf, buf[held-keep:held])
 		held = keep
-	}
-}
-
-func lowerBytes(b []byte) {
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c | 0x20
-		}
 	}
 }
