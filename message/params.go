@@ -331,3 +331,13 @@ func unhex(c byte) int {
 	}
 	return -1
 }
+
+// ParseParams reads the unfolded value of a field with parameters, such as Content-Type
+// (RFC 2045, 5.1): what stands before them, without white space and comments around it,
+// and at most ParamsMax parameters. It is as lenient as [Parser].
+func ParseParams(value string) (first string, params Params) {
+	s := &tokens{s: value}
+	first = s.until("; \t(")
+	params, _ = s.params(ParamsMax)
+	return first, params
+}

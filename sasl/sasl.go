@@ -86,6 +86,15 @@ type Server interface {
 	Identity() any
 }
 
+// WithSuccess tells whether the challenge that Next returned last is data that goes with
+// success (RFC 4422, 3.6): the client answers it with an empty response or the exchange has
+// failed. A protocol that can send such data within its success does so and gives Next the
+// empty response itself (RFC 5804, 2.1).
+func WithSuccess(s Server) bool {
+	scram, ok := s.(*scramServer)
+	return ok && scram.step == scramFinal
+}
+
 // Options are what a server offers and asks of exchanges.
 type Options struct {
 	Backend Backend

@@ -23,12 +23,20 @@ import (
 //	            n/DOMAIN/LOCAL     what an address is: account, alias or group
 //	            a/ACCOUNT          account
 //	            c/ACCOUNT          credentials
+//
+// Both have S… beside: Sieve scripts, which are internal/scripts's.
 const (
 	rootSpace      kv.Space = "directory"
 	orgSpacePrefix string   = "o/"
 	accountPrefix  string   = "a/"
 	secretKey      string   = "secret"
 )
+
+// RootSpace and OrgSpace name the spaces for packages that keep records beside.
+func RootSpace() kv.Space { return rootSpace }
+
+// OrgSpace is the space of an organisation.
+func OrgSpace(org string) kv.Space { return orgSpace(org) }
 
 func orgSpace(org string) kv.Space { return kv.Space(orgSpacePrefix + org) }
 
