@@ -32,12 +32,9 @@ import (
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
 //	y ID N               blocks staged for one COPY
-<<<<<<< .merge_file_ndZKIf
 //	q k HASH             what rules remember, until when: see memory.go
 //	q x TIME HASH        the same in the order in which it is forgotten
-=======
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
->>>>>>> .merge_file_yOlEC7
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and
 // f does not say that it is gone. Flags are those of the block unless f has others. Who

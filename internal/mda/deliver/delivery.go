@@ -224,7 +224,7 @@ func (d *delivery) redirect(ctx context.Context, a *sieve.Redirect) error {
 	m.ID, m.HoldUntil = 0, time.Time{}
 	rcpt := mailflow.Recipient{Address: a.Address, Notify: withoutSuccess(d.m.Recipients[d.filing.rcpt].Notify)}
 	if a.Notify != "" {
-		rcpt.Notify, _ = smtp.ParseDSNNotify(a.Notify) // the compiler has checked it
+		rcpt.Notify, _ = smtp.ParseDSNNotify(a.Notify) // sieve has checked it
 	}
 	switch a.Return {
 	case "FULL":

@@ -13,6 +13,7 @@ import (
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mda/rules"
+	"postroad/internal/scripts"
 	"postroad/message"
 	"postroad/sieve"
 	"postroad/smtp"
@@ -68,10 +69,10 @@ func (d *delivery) send(ctx context.Context, text []byte, from address.Address, 
 // script that is not the owner's own is the administrator's, who reads the log.
 func (d *delivery) tell(ctx context.Context, f *rules.Failure) error {
 	d.o.Log.Warn("a rule went wrong; the mail is kept", "id", d.m.ID, "account", d.filing.id, "script", f.Script.Name, "error", f.Err)
-	if f.Script.Rank != rules.Own {
+	if f.Script.Scope != scripts.Personal {
 		return nil
 	}
-	h := sha256.Sum256([]byte(f.Script.Key + "\x00" + f.Err.Error()))
+	h := sha256.Sum256([]byte(f.Script.Version.String() + "\x00" + f.Err.Error()))
 	mark := "fault " + hex.EncodeToString(h[:16])
 	told, err := d.account.Remembers(ctx, mark, d.now)
 	if err != nil || told {

@@ -3,6 +3,7 @@ package rules
 import (
 	"sync"
 
+	"postroad/internal/scripts"
 	"postroad/sieve"
 )
 
@@ -13,7 +14,7 @@ const compiledMax = 2000
 // cache keeps compiled scripts, also what is wrong with those that do not compile.
 type cache struct {
 	mu  sync.Mutex
-	all map[string]compiled // mu: by Script.Key
+	all map[scripts.Version]compiled // mu
 }
 
 type compiled struct {
@@ -22,14 +23,14 @@ type compiled struct {
 }
 
 // compiled returns a script ready to run, or a sieve.Errors.
-func (r *Runner) compiled(s *Script) (*sieve.Script, error) {
+func (r *Runner) compiled(s *scripts.Source) (*sieve.Script, error) {
 	c := &r.cache
 	c.mu.Lock()
-	known, ok := c.all[s.Key]
+	known, ok := c.all[s.Version]
 	c.mu.Unlock()
 	if !ok {
-		known.script, known.errors = sieve.Compile(s.Source, r.o.Compile)
-		c.keep(s.Key, known)
+		known.script, known.errors = sieve.Compile(s.Text, r.o.Compile)
+		c.keep(s.Version, known)
 	}
 	if known.errors != nil {
 		return nil, known.errors
@@ -37,13 +38,16 @@ func (r *Runner) compiled(s *Script) (*sieve.Script, error) {
 	return known.script, nil
 }
 
-// keep caches a script; when there are too many, some go: the order of a map is random
-// enough.
-func (c *cache) keep(key string, k compiled) {
+// keep caches a script that is stored; when there are too many, some go: the order of a map
+// is random enough.
+func (c *cache) keep(v scripts.Version, k compiled) {
+	if v == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all == nil {
-		c.all = map[string]compiled{}
+		c.all = map[scripts.Version]compiled{}
 	}
 	for old := range c.all {
 		if len(c.all) < compiledMax {
@@ -51,5 +55,5 @@ func (c *cache) keep(key string, k compiled) {
 		}
 		delete(c.all, old)
 	}
-	c.all[key] = k
+	c.all[v] = k
 }

@@ -14,46 +14,21 @@ package rules
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"postroad/internal/mailstore"
+	"postroad/internal/scripts"
 	"postroad/message"
 	"postroad/sieve"
 )
 
-// Script is one script to run.
-type Script struct {
-	Name   string // as its owner knows it
-	Rank   Rank
-	Source []byte
-	Key    string // tells sources apart: the same key, the same source
-}
-
-// Rank says whose script it is.
-type Rank uint8
-
-// The ranks, in the order in which they run.
-const (
-	Before Rank = iota // of the site or the organisation
-	Own                // the owner's active script
-	After              // of the site or the organisation
-)
-
-// Scripts finds the scripts of accounts; internal/scripts does.
-type Scripts interface {
-	// Stack returns what runs over a mail for an account, in order; nothing when there is
-	// no script.
-	Stack(ctx context.Context, id mailstore.AccountID) ([]Script, error)
-	// Named returns a script to be included: the account's own, or of the site (RFC 6609,
-	// 3.1); false where there is none.
-	Named(ctx context.Context, id mailstore.AccountID, name string, global bool) (Script, bool, error)
-}
-
 // Options are what a Runner works with.
 type Options struct {
-	Scripts     Scripts
+	Scripts     *scripts.Store
 	Owner       func(ctx context.Context, id mailstore.AccountID) (sieve.Owner, error)
 	Compile     sieve.Options
 	Environment map[string]string // items of RFC 5183 that are the same for all mail
@@ -91,29 +66,33 @@ type Outcome struct {
 
 // Failure is what went wrong in a script.
 type Failure struct {
-	Script Script
+	Script *scripts.Source
 	Err    error // *sieve.Failure, or sieve.Errors when it does not compile
 }
 
 // Run runs all scripts of the account; nil when there is none. An error is temporary.
 func (r *Runner) Run(ctx context.Context, m *Mail) (*Outcome, error) {
 	stack, err := r.o.Scripts.Stack(ctx, m.Account.ID())
-	if err != nil || len(stack) == 0 {
+	if err != nil || stack.Empty() {
 		return nil, err
 	}
-	return r.RunStack(ctx, m, stack)
+	all := slices.Clone(stack.Before)
+	if stack.User != nil {
+		all = append(all, stack.User)
+	}
+	return r.RunThese(ctx, m, append(all, stack.After...)...)
 }
 
-// RunStack runs given scripts in order.
-func (r *Runner) RunStack(ctx context.Context, m *Mail, stack []Script) (*Outcome, error) {
+// RunThese runs given scripts in order. One whose Version is 0 is compiled anew each time.
+func (r *Runner) RunThese(ctx context.Context, m *Mail, stack ...*scripts.Source) (*Outcome, error) {
 	owner, err := r.o.Owner(ctx, m.Account.ID())
 	if err != nil {
 		return nil, fmt.Errorf("find out whose rules: %w", err)
 	}
 	w := &walk{runner: r, mail: m, input: r.input(m, owner)}
-	for i := range stack {
-		if err := w.step(ctx, &stack[i]); err != nil {
-			return nil, fmt.Errorf("run script %q: %w", stack[i].Name, err)
+	for _, s := range stack {
+		if err := w.step(ctx, s); err != nil {
+			return nil, fmt.Errorf("run script %q: %w", s.Name, err)
 		}
 		if w.keep == nil {
 			break
@@ -149,7 +128,7 @@ type walk struct {
 }
 
 // step runs the next script.
-func (w *walk) step(ctx context.Context, s *Script) error {
+func (w *walk) step(ctx context.Context, s *scripts.Source) error {
 	compiled, err := w.runner.compiled(s)
 	if err != nil {
 		w.fail(s, err)
@@ -172,15 +151,15 @@ func (w *walk) step(ctx context.Context, s *Script) error {
 }
 
 // fail notes what went wrong; the message is kept as the script before left it.
-func (w *walk) fail(s *Script, err error) {
-	w.out.Failures = append(w.out.Failures, Failure{*s, err})
+func (w *walk) fail(s *scripts.Source, err error) {
+	w.out.Failures = append(w.out.Failures, Failure{s, err})
 	if w.keep == nil {
 		w.keep = &sieve.Keep{Implicit: true}
 	}
 }
 
 // take takes over the actions of one script.
-func (w *walk) take(s *Script, result *sieve.Result) error {
+func (w *walk) take(s *scripts.Source, result *sieve.Result) error {
 	before := w.keep
 	w.keep = nil
 	var actions []sieve.Action
@@ -241,11 +220,14 @@ type includes struct {
 
 // Script implements sieve.Includes.
 func (i includes) Script(ctx context.Context, name string, global bool) (*sieve.Script, error) {
-	s, found, err := i.runner.o.Scripts.Named(ctx, i.account, name, global)
-	if err != nil || !found {
+	s, err := i.runner.o.Scripts.Include(ctx, i.account, !global, name)
+	switch {
+	case errors.Is(err, scripts.ErrNoScript), errors.Is(err, scripts.ErrName):
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
-	return i.runner.compiled(&s)
+	return i.runner.compiled(s)
 }
 
 // memory asks what the account remembers.
