@@ -20,6 +20,7 @@ imap = ["$HOST:$((P+143))"]
 imaps = ["$HOST:$((P+993))"]
 pop3 = ["$HOST:$((P+110))"]
 pop3s = ["$HOST:$((P+995))"]
+sieve = []
 [[tls.certificate]]
 certificate = "$DIR/cert.pem"
 key = "$DIR/key.pem"

@@ -77,7 +77,8 @@ func (l *Listen) all() []door {
 	return []door{
 		{"listen.smtp", l.SMTP}, {"listen.submission", l.Submission}, {"listen.submissions", l.Submissions},
 		{"listen.lmtp", l.LMTP}, {"listen.imap", l.IMAP}, {"listen.imaps", l.IMAPS},
-		{"listen.pop3", l.POP3}, {"listen.pop3s", l.POP3S}, {"listen.metrics", l.Metrics},
+		{"listen.pop3", l.POP3}, {"listen.pop3s", l.POP3S}, {"listen.sieve", l.Sieve},
+		{"listen.metrics", l.Metrics},
 	}
 }
 

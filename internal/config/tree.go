@@ -70,6 +70,8 @@ type Listen struct {
 	POP3 []string `toml:"pop3"`
 	// POP3 over TLS from the first octet, port 995.
 	POP3S []string `toml:"pop3s"`
+	// ManageSieve, by which users change their filters, TLS by STARTTLS (RFC 5804), port 4190.
+	Sieve []string `toml:"sieve"`
 	// Metrics for Prometheus over HTTP, /metrics. Off unless set; it has no log-in.
 	Metrics []string `toml:"metrics"`
 }

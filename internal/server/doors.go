@@ -35,6 +35,8 @@ func (s *Server) door(l Listener) (running, error) {
 		return s.imapDoor(l), nil
 	case DoorPOP3, DoorPOP3S:
 		return s.pop3Door(l), nil
+	case DoorSieve:
+		return s.sieveDoor(l), nil
 	case DoorMetrics:
 		return s.metricsDoor(l), nil
 	}

@@ -29,6 +29,7 @@ const (
 	DoorIMAPS       Door = "imaps"
 	DoorPOP3        Door = "pop3"
 	DoorPOP3S       Door = "pop3s"
+	DoorSieve       Door = "sieve"
 	DoorMetrics     Door = "metrics"
 )
 
@@ -95,7 +96,8 @@ type doorAddresses struct {
 func doorsOf(l *config.Listen) []doorAddresses {
 	return []doorAddresses{
 		{DoorSMTP, l.SMTP}, {DoorSubmission, l.Submission}, {DoorSubmissions, l.Submissions}, {DoorLMTP, l.LMTP},
-		{DoorIMAP, l.IMAP}, {DoorIMAPS, l.IMAPS}, {DoorPOP3, l.POP3}, {DoorPOP3S, l.POP3S}, {DoorMetrics, l.Metrics},
+		{DoorIMAP, l.IMAP}, {DoorIMAPS, l.IMAPS}, {DoorPOP3, l.POP3}, {DoorPOP3S, l.POP3S},
+		{DoorSieve, l.Sieve}, {DoorMetrics, l.Metrics},
 	}
 }
 

@@ -65,7 +65,7 @@ func startDemo(t *testing.T, dir string) *demoServer {
 	d := NewDemo(dir, 0)
 	c := d.Config()
 	any := []string{"127.0.0.1:0"}
-	c.Listen = config.Listen{SMTP: any, Submission: any, Submissions: any, LMTP: any, IMAP: any, IMAPS: any, POP3: any, POP3S: any, Metrics: any}
+	c.Listen = config.Listen{SMTP: any, Submission: any, Submissions: any, LMTP: any, IMAP: any, IMAPS: any, POP3: any, POP3S: any, Sieve: any, Metrics: any}
 	c.Limits.DiskReserve = 1 << 20
 	c.Login.FailureDelay = config.Duration(10 * time.Millisecond)
 	ls, err := Bind(t.Context(), c)
@@ -260,6 +260,20 @@ func TestRoad(t *testing.T) {
 	p.say("QUIT")
 	p.expect("+OK")
 
+	m := d.dial(t, DoorSieve)
+	m.expect("\"STARTTLS\"")
+	m.expect("OK")
+	m.say(`AUTHENTICATE "PLAIN" "%s"`, base64.StdEncoding.EncodeToString([]byte("\x00alice@example.test\x00"+d.demo.passwords["alice"])))
+	m.expect("OK")
+	m.say(`PUTSCRIPT "main" "keep;"`)
+	m.expect("OK")
+	m.say(`SETACTIVE "main"`)
+	m.expect("OK")
+	m.say("LISTSCRIPTS")
+	if got := m.expect("OK"); got != "\"main\" ACTIVE\r\nOK\r\n" {
+		t.Errorf("scripts: %q", got)
+	}
+
 	var events []admin.TraceEvent
 	if err := d.client.Call(t.Context(), "trace", admin.TraceRef{Message: "<smtp@x>"}, &events, nil); err != nil {
 		t.Error(err)
@@ -308,7 +322,7 @@ func TestMetricsAndStatus(t *testing.T) {
 	if err := d.client.Call(t.Context(), "status", admin.Nothing{}, &s, nil); err != nil {
 		t.Fatal(err)
 	}
-	if s.Hostname != "mail.example.test" || s.Started.IsZero() || s.Queue.Submitted != 3 || len(s.Listeners) != 10 || s.Store.FreeBytes == 0 {
+	if s.Hostname != "mail.example.test" || s.Started.IsZero() || s.Queue.Submitted != 3 || len(s.Listeners) != 11 || s.Store.FreeBytes == 0 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mta/queue"
+	"postroad/internal/scripts"
 )
 
 // Store is everything that is kept, open in this process, and the parts of the house that
@@ -33,6 +34,7 @@ type Store struct {
 	Committer *mailflow.Committer
 	Directory *directory.Store
 	Mail      *mailstore.Store
+	Scripts   *scripts.Store
 	Collector *blob.Collector
 	Queue     *queue.Queue
 
@@ -68,7 +70,7 @@ func (s *Store) open(ctx context.Context) error {
 		open func(context.Context) error
 	}{
 		{"keys", s.openKeys}, {"bodies", s.openBodies}, {"directory", s.openDirectory},
-		{"mail", s.openMail}, {"queue", s.openQueue},
+		{"mail", s.openMail}, {"scripts", s.openScripts}, {"queue", s.openQueue},
 	} {
 		if err := step.open(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)

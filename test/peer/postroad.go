@@ -49,6 +49,7 @@ const (
 	PortIMAPS       = 993
 	PortPOP3        = 110
 	PortPOP3S       = 995
+	PortSieve       = 4190
 )
 
 var build struct {
@@ -120,7 +121,7 @@ func postroadConf(dir string, o PostroadOptions, c Cert) string {
 		key  string
 		port int
 	}{{"smtp", PortSMTP}, {"lmtp", PortLMTP}, {"submission", PortSubmission}, {"submissions", PortSubmissions},
-		{"imap", PortIMAP}, {"imaps", PortIMAPS}, {"pop3", PortPOP3}, {"pop3s", PortPOP3S}} {
+		{"imap", PortIMAP}, {"imaps", PortIMAPS}, {"pop3", PortPOP3}, {"pop3s", PortPOP3S}, {"sieve", PortSieve}} {
 		fmt.Fprintf(&b, "%s = [\"%s:%d\"]\n", d.key, o.Host, d.port)
 	}
 	fmt.Fprintf(&b, "[[tls.certificate]]\ncertificate = %q\nkey = %q\n", c.Cert, c.Key)
