@@ -216,7 +216,7 @@ const regexCost = 4096
 func (m *matcher) value(r *run, v string) (bool, error) {
 	folded := ""
 	if m.kind != matchRegex && m.kind != matchMatches {
-		folded = m.compare.fold(v)
+		folded = r.folded.of(m.compare, v)
 	}
 	for i := range m.keys {
 		k, err := m.key(r, i)
@@ -238,6 +238,29 @@ func (m *matcher) value(r *run, v string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// foldCache remembers the last values folded with the default comparator: the rules of a
+// script look at the same few fields over and over.
+type foldCache struct {
+	values, folded [4]string
+	next           int
+}
+
+// of returns the folded value.
+func (c *foldCache) of(cmp comparator, v string) string {
+	if cmp != asciiCasemap || v == "" {
+		return cmp.fold(v)
+	}
+	for i := range c.values {
+		if c.values[i] == v {
+			return c.folded[i]
+		}
+	}
+	i := c.next % len(c.values)
+	c.values[i], c.folded[i] = v, cmp.fold(v)
+	c.next++
+	return c.folded[i]
 }
 
 // one compares one value with one key.
@@ -265,7 +288,7 @@ func (m *matcher) matchGlob(r *run, g *glob, v string) (bool, error) {
 	if m.compare == unicodeCasemap {
 		folded, offsets = unicodeFoldOffsets(v, true)
 	} else {
-		folded = m.compare.fold(v)
+		folded = r.folded.of(m.compare, v)
 	}
 	octets := 0
 	spans, ok := g.match(folded, r.spans[:0], &octets, r.left())
