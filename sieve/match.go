@@ -1,7 +1,6 @@
 package sieve
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -64,7 +63,7 @@ type matchKey struct {
 	text   text
 	folded string
 	glob   *glob
-	regex  *regexp.Regexp
+	regex  *regex
 }
 
 // comparatorTags and matchTags are what tests with COMPARATOR and MATCH-TYPE take.
@@ -133,6 +132,12 @@ func (c *compiler) keys(m *matcher, a *argument) {
 		}
 		if err := m.prepare(k, k.text.constant, c.limits.RegexOctets); err != nil {
 			c.fault(l.at.errorf("the regular expression is wrong: %s", err))
+		}
+		if k.regex != nil {
+			if c.regexes += k.regex.instructions; c.regexes > RegexScriptMax {
+				c.fault(l.at.errorf("the regular expressions of the script repeat too much"))
+				return
+			}
 		}
 	}
 }
@@ -316,8 +321,8 @@ func (m *matcher) matchGlob(r *run, g *glob, v string) (bool, error) {
 }
 
 // matchRegex compares with a regular expression and sets the match variables.
-func (m *matcher) matchRegex(r *run, re *regexp.Regexp, v string) (bool, error) {
-	if err := r.work(len(v) * (1 + len(re.String())/regexShare)); err != nil {
+func (m *matcher) matchRegex(r *run, re *regex, v string) (bool, error) {
+	if err := r.work(len(v) * (1 + re.instructions)); err != nil {
 		return false, err
 	}
 	if !m.capture {
@@ -338,6 +343,3 @@ func (m *matcher) matchRegex(r *run, re *regexp.Regexp, v string) (bool, error) 
 	r.frame.match = match
 	return true, nil
 }
-
-// regexShare is how many octets of an expression cost as much as comparing one octet.
-const regexShare = 4

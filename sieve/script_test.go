@@ -163,6 +163,7 @@ func TestLimits(t *testing.T) {
 		"tests":         {"if " + deep(33, "not ", "true {}"), Limits{}, "tests are nested deeper than 32"},
 		"lists":         {"if " + deep(40, "anyof(", "true"+strings.Repeat(")", 40)+"{}"), Limits{}, "tests are nested deeper than 32"},
 		"regex":         {`require "regex"; if header :regex "a" "` + strings.Repeat("x", 1025) + `" {}`, Limits{}, "it is too long"},
+		"regexes":       {`require "regex"; ` + strings.Repeat(`if header :regex "a" "x{255}" {}`, 400), Limits{}, "of the script repeat too much"},
 		"variables":     {`require "variables"; set "a" "${b}"; set "c" "d";`, Limits{Variables: 2}, "more than 2 variables"},
 		"deep comments": {strings.Repeat("/* ", 100000), Limits{}, "has no end"},
 	} {
