@@ -26,6 +26,7 @@ type compiler struct {
 	set     map[string]position // variables that set has defined, for global (RFC 6609, 3.4.1)
 	loops   []loopName
 	loopSum int
+	regexes int  // instructions of all regular expressions
 	started bool // a command other than require was seen
 }
 
@@ -118,7 +119,7 @@ func (c *compiler) block(nodes []*node, top bool) []statement {
 					break
 				}
 			}
-			list = append(list, statement{line: n.at.line, name: "if", command: c.branches(nodes[i:j])})
+			list = append(list, c.choice(nodes[i:j]))
 			i = j - 1
 		case "elsif", "else":
 			c.fault(n.at.errorf("%q must follow the block of an if or elsif", n.name))
@@ -140,6 +141,9 @@ func (c *compiler) require(n *node, top bool) {
 	}
 	u, ok := c.bind(n, &definition{args: []argumentKind{kindStrings}})
 	if !ok {
+		if c.absent != "" { // not even ihave has tags for it
+			c.fault(n.at.errorf("%s", c.absent))
+		}
 		return
 	}
 	for _, s := range u.args[0].strings {
@@ -153,6 +157,16 @@ func (c *compiler) require(n *node, top bool) {
 			c.required |= implied(e)
 		}
 	}
+}
+
+// choice compiles an if in its place.
+func (c *compiler) choice(nodes []*node) statement {
+	gates, absent := c.gates, c.absent
+	c.gates, c.absent = 0, ""
+	s := statement{line: nodes[0].at.line, name: "if", command: c.branches(nodes)}
+	s.gates, s.absent = c.gates, c.absent
+	c.gates, c.absent = gates, absent
+	return s
 }
 
 // branches compiles an if with what belongs to it (RFC 5228, 3.1).

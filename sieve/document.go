@@ -21,6 +21,7 @@ type document struct {
 	changed  bool        // header differs from src
 	snapshot *Edited     // of the document; nil when it is to be made anew or nothing changed
 	parts    map[*message.Part]*headerView
+	held     int64 // octets of the headers in parts
 }
 
 // headerView is a header block cut into fields.
@@ -66,7 +67,8 @@ func readHeader(src io.ReaderAt, at message.Span) (*headerView, error) {
 	if n, err := src.ReadAt(block, at.Start); n < len(block) {
 		return nil, fmt.Errorf("sieve: read header: %w", err)
 	}
-	v := &headerView{block: block, fields: make([]field, 0, 32)}
+	lines := bytes.Count(block, []byte("\n"))
+	v := &headerView{block: block, fields: make([]field, 0, min(lines, 32))}
 	for f := range message.Fields(block) {
 		v.fields = append(v.fields, field{Field: f})
 	}
@@ -100,17 +102,24 @@ func (d *document) top() (*headerView, error) {
 	return d.header, nil
 }
 
-// headerOf returns the header of a part.
-func (d *document) headerOf(p *message.Part) (*headerView, error) {
+// headerOf returns the header of a part. What was read is held, up to a limit.
+func (r *run) headerOf(p *message.Part) (*headerView, error) {
+	d := r.doc
 	if d.message != nil && p == d.message.Root {
 		return d.top()
 	}
 	if v := d.parts[p]; v != nil {
 		return v, nil
 	}
+	if err := r.work(int(p.Header.Size())); err != nil {
+		return nil, err
+	}
 	v, err := readHeader(d.src, p.Header)
 	if err != nil {
 		return nil, err
+	}
+	if d.held += p.Header.Size(); d.held > message.HeaderOctetsMax {
+		d.parts, d.held = nil, p.Header.Size()
 	}
 	if d.parts == nil {
 		d.parts = map[*message.Part]*headerView{}
@@ -183,7 +192,7 @@ func (d *document) flush() error {
 // become makes e the source.
 func (d *document) become(e *Edited) {
 	d.pieces, d.src = e, e
-	d.message, d.header, d.parts, d.changed, d.snapshot = nil, nil, nil, false, nil
+	d.message, d.header, d.parts, d.held, d.changed, d.snapshot = nil, nil, nil, 0, false, nil
 }
 
 // touched notes that the header was changed.
@@ -251,5 +260,5 @@ func (r *run) fields() (*headerView, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.doc.headerOf(p)
+	return r.headerOf(p)
 }

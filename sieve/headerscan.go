@@ -108,7 +108,7 @@ func (s *headerScan) each(r *run, visit visitor) (bool, error) {
 			return false
 		}
 		var v *headerView
-		if v, err = r.doc.headerOf(p); err == nil {
+		if v, err = r.headerOf(p); err == nil {
 			stopped, err = s.inHeader(r, v, names, p, visit)
 		}
 		return !stopped && err == nil
@@ -116,9 +116,12 @@ func (s *headerScan) each(r *run, visit visitor) (bool, error) {
 	return stopped, err
 }
 
+// headerCost is what looking at one header costs, in octets compared.
+const headerCost = 16
+
 // inHeader visits the fields of one header.
 func (s *headerScan) inHeader(r *run, v *headerView, names []string, p *message.Part, visit visitor) (bool, error) {
-	if err := r.work(len(names) * len(v.fields)); err != nil {
+	if err := r.work(headerCost + len(names)*len(v.fields)); err != nil {
 		return false, err
 	}
 	for _, name := range names {

@@ -13,7 +13,7 @@ import (
 // the run has returned, the message for as long as a [Edited] of the result is read.
 type Input struct {
 	Body     io.ReaderAt      // the octets of the message
-	Message  *message.Message // its structure, as message.Parser gave it
+	Message  *message.Message // its structure, as message.Parser gave it; never nil
 	Envelope Envelope
 	Owner    Owner
 

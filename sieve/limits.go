@@ -4,26 +4,28 @@ import "time"
 
 // The defaults of Limits. What the RFCs ask for at least stands beside them.
 const (
-	ScriptOctetsMax   = 1 << 20
-	BlockDepthMax     = 32 // RFC 5228, 2.10.5: at least 15
-	TestDepthMax      = 32 // the same
-	ErrorsMax         = 20 // errors of one compilation that are told
-	ActionsMax        = 32 // of one run, edits of the message included
-	RedirectsMax      = 4  // RFC 5228, 10: a limit is asked for, none is named
-	NotificationsMax  = 4  // RFC 5435, 8
-	StepsMax          = 5_000_000
-	VariablesMax      = 128 // of one script, RFC 5229, 6: at least 128
-	VariableOctetsMax = 8000
-	VariableNameMax   = 64 // octets; RFC 5229, 6: at least 32
-	MatchVariablesMax = 32 // RFC 5229, 6: at least 10
-	IncludeDepthMax   = 10 // RFC 6609, 3.1: at least 3
-	RegexOctetsMax    = 1024
-	RegexRepeatMax    = 255     // RE_DUP_MAX of POSIX
-	BodyOctetsMax     = 1 << 20 // of one body or part that a test other than :contains sees, or extracttext
-	StringOctetsMax   = 1 << 20 // of one string with its variables put in
-	AddedHeaderMax    = 256 << 10
-	FlagsMax          = 128 // of one message
-	FlagOctetsMax     = 128 // of one flag
+	ScriptOctetsMax      = 1 << 20
+	BlockDepthMax        = 32 // RFC 5228, 2.10.5: at least 15
+	TestDepthMax         = 32 // the same
+	ErrorsMax            = 20 // errors of one compilation that are told
+	ActionsMax           = 32 // of one run, edits of the message included
+	RedirectsMax         = 4  // RFC 5228, 10: a limit is asked for, none is named
+	NotificationsMax     = 4  // RFC 5435, 8
+	StepsMax             = 5_000_000
+	VariablesMax         = 128 // of one script, RFC 5229, 6: at least 128
+	VariableOctetsMax    = 8000
+	VariableNameMax      = 64 // octets; RFC 5229, 6: at least 32
+	MatchVariablesMax    = 32 // RFC 5229, 6: at least 10
+	IncludeDepthMax      = 10 // RFC 6609, 3.1: at least 3
+	RegexOctetsMax       = 1024
+	RegexRepeatMax       = 255     // RE_DUP_MAX of POSIX
+	RegexInstructionsMax = 2000    // of one expression with its repetitions written out
+	RegexScriptMax       = 100_000 // instructions of all expressions of a script
+	BodyOctetsMax        = 1 << 20 // of one body or part that a test other than :contains sees, or extracttext
+	StringOctetsMax      = 1 << 20 // of one string with its variables put in
+	AddedHeaderMax       = 256 << 10
+	FlagsMax             = 128 // of one message
+	FlagOctetsMax        = 128 // of one flag
 )
 
 // Bounds of the intervals of vacation and duplicate.

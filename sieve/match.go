@@ -1,7 +1,6 @@
 package sieve
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -64,7 +63,7 @@ type matchKey struct {
 	text   text
 	folded string
 	glob   *glob
-	regex  *regexp.Regexp
+	regex  *regex
 }
 
 // comparatorTags and matchTags are what tests with COMPARATOR and MATCH-TYPE take.
@@ -133,6 +132,12 @@ func (c *compiler) keys(m *matcher, a *argument) {
 		}
 		if err := m.prepare(k, k.text.constant, c.limits.RegexOctets); err != nil {
 			c.fault(l.at.errorf("the regular expression is wrong: %s", err))
+		}
+		if k.regex != nil {
+			if c.regexes += k.regex.instructions; c.regexes > RegexScriptMax {
+				c.fault(l.at.errorf("the regular expressions of the script repeat too much"))
+				return
+			}
 		}
 	}
 }
@@ -216,7 +221,7 @@ const regexCost = 4096
 func (m *matcher) value(r *run, v string) (bool, error) {
 	folded := ""
 	if m.kind != matchRegex && m.kind != matchMatches {
-		folded = m.compare.fold(v)
+		folded = r.folded.of(m.compare, v)
 	}
 	for i := range m.keys {
 		k, err := m.key(r, i)
@@ -238,6 +243,29 @@ func (m *matcher) value(r *run, v string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// foldCache remembers the last values folded with the default comparator: the rules of a
+// script look at the same few fields over and over.
+type foldCache struct {
+	values, folded [4]string
+	next           int
+}
+
+// of returns the folded value.
+func (c *foldCache) of(cmp comparator, v string) string {
+	if cmp != asciiCasemap || v == "" {
+		return cmp.fold(v)
+	}
+	for i := range c.values {
+		if c.values[i] == v {
+			return c.folded[i]
+		}
+	}
+	i := c.next % len(c.values)
+	c.values[i], c.folded[i] = v, cmp.fold(v)
+	c.next++
+	return c.folded[i]
 }
 
 // one compares one value with one key.
@@ -265,7 +293,7 @@ func (m *matcher) matchGlob(r *run, g *glob, v string) (bool, error) {
 	if m.compare == unicodeCasemap {
 		folded, offsets = unicodeFoldOffsets(v, true)
 	} else {
-		folded = m.compare.fold(v)
+		folded = r.folded.of(m.compare, v)
 	}
 	octets := 0
 	spans, ok := g.match(folded, r.spans[:0], &octets, r.left())
@@ -293,8 +321,8 @@ func (m *matcher) matchGlob(r *run, g *glob, v string) (bool, error) {
 }
 
 // matchRegex compares with a regular expression and sets the match variables.
-func (m *matcher) matchRegex(r *run, re *regexp.Regexp, v string) (bool, error) {
-	if err := r.work(len(v) * (1 + len(re.String())/regexShare)); err != nil {
+func (m *matcher) matchRegex(r *run, re *regex, v string) (bool, error) {
+	if err := r.work(len(v) * (1 + re.instructions)); err != nil {
 		return false, err
 	}
 	if !m.capture {
@@ -315,6 +343,3 @@ func (m *matcher) matchRegex(r *run, re *regexp.Regexp, v string) (bool, error) 
 	r.frame.match = match
 	return true, nil
 }
-
-// regexShare is how many octets of an expression cost as much as comparing one octet.
-const regexShare = 4

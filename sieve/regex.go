@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 )
@@ -11,16 +12,24 @@ import (
 // Faults of regular expressions.
 var (
 	errRegexLong   = errors.New("it is too long")
+	errRegexLarge  = errors.New("it repeats too much")
 	errRegexEscape = errors.New("a backslash may only stand before a character that is no letter or digit")
 	errRegexClass  = errors.New("a bracket expression has no end")
 	errRegexRepeat = fmt.Errorf("a repetition goes over %d", RegexRepeatMax)
 	errRegexGroup  = errors.New("\"(?\" is no extended regular expression")
 )
 
+// regex is a compiled expression with its size in instructions: with the length of a text
+// that bounds what matching it costs.
+type regex struct {
+	*regexp.Regexp
+	instructions int
+}
+
 // compileRegex compiles a POSIX extended regular expression (draft-ietf-sieve-regex) for
 // Go's engine, whose time is linear in the text: brackets and escapes are written anew, so
 // that nothing of Perl's syntax has a meaning, and the longest match is taken.
-func compileRegex(pattern string, c comparator, octetsMax int) (*regexp.Regexp, error) {
+func compileRegex(pattern string, c comparator, octetsMax int) (*regex, error) {
 	if len(pattern) > octetsMax {
 		return nil, errRegexLong
 	}
@@ -36,12 +45,41 @@ func compileRegex(pattern string, c comparator, octetsMax int) (*regexp.Regexp, 
 		}
 		i += n
 	}
+	tree, err := syntax.Parse(b.String(), syntax.Perl)
+	if err != nil {
+		return nil, regexFault(err)
+	}
+	size := regexSize(tree)
+	if size > RegexInstructionsMax {
+		return nil, errRegexLarge
+	}
 	re, err := regexp.Compile(b.String())
 	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		return nil, regexFault(err)
 	}
 	re.Longest()
-	return re, nil
+	return &regex{re, size}, nil
+}
+
+// regexFault takes the beginning off an error of the engine.
+func regexFault(err error) error {
+	return errors.New(strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+}
+
+// regexSize counts the instructions of an expression before its repetitions are written
+// out. The parser bounds the depth of the tree.
+func regexSize(t *syntax.Regexp) int {
+	n := 1
+	if t.Op == syntax.OpLiteral {
+		n = len(t.Rune)
+	}
+	for _, sub := range t.Sub {
+		n += regexSize(sub)
+	}
+	if t.Op == syntax.OpRepeat {
+		n *= max(t.Min, t.Max, 1)
+	}
+	return min(n, 1<<30)
 }
 
 // translateRegex writes the first element of s and returns its length.

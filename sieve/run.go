@@ -83,6 +83,8 @@ type run struct {
 	sent  *Edited // what redirect sends after an enclose
 	spans []span  // of the last glob, for its room
 
+	folded foldCache
+
 	encloses    int
 	addedHeader int // octets
 	outcome     outcome

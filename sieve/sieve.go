@@ -43,9 +43,9 @@ type Script struct {
 // Requirements says what a script may ask for, so that a caller need not prepare the rest.
 // A script that includes others may ask for whatever these ask for.
 type Requirements struct {
-	Extensions []string  // required or tested for by ihave, sorted
-	Body       bool      // the body is read, not only the header
-	Structure  bool      // MIME parts are looked at: Input.Message must be there
+	Extensions []string  // required, sorted
+	Body       bool      // octets of the body are read, not only those of headers
+	Structure  bool      // MIME parts are looked at, not only the top header
 	Edits      bool      // the message may be changed
 	Memory     bool      // Input.Memory is asked
 	Mailboxes  bool      // Input.Mailboxes is asked
