@@ -127,6 +127,10 @@ type Batch struct {
 	Deletes [][]byte // keys; a missing one is no error
 	Ranges  []Range  // of keys to delete
 	Quiet   bool     // does not move the version: index merges, trace, last use
+
+	// MakesRoom marks what frees space on a disk that is nearly full, or has to come first
+	// (to mark messages as deleted, to throw them away): an engine takes it as long as it can.
+	MakesRoom bool
 }
 
 // GuardKind says what a guard asks for.

@@ -126,6 +126,7 @@ func (w *work) transfer(from MailboxID, uids imap.UIDSet, to MailboxID, move boo
 		return nil, err
 	}
 	if move {
+		w.makesRoom() // programs throw mail away so
 		w.touch(from, to)
 	} else {
 		w.touch(to)

@@ -61,6 +61,7 @@ func (w *work) expunge(mailbox MailboxID, uids imap.UIDSet, force bool) (*Expung
 	if len(gone) == 0 {
 		return out, nil
 	}
+	w.makesRoom()
 	if _, err := w.mailbox(mailbox); err != nil {
 		return nil, err
 	}

@@ -122,6 +122,9 @@ func (w *work) storeFlags(mailbox MailboxID, uids imap.UIDSet, c FlagChange) (*S
 		return nil, err
 	}
 	w.putChunks(chunks)
+	if given&Deleted != 0 && c.Mode != FlagsRemove {
+		w.makesRoom() // an EXPUNGE can follow
+	}
 	b := w.batch()
 	n.add(b, mailbox)
 	logSlots(b, changeFlags, mailbox, changed)

@@ -43,6 +43,9 @@ func (w *work) batch() *kv.Batch { return w.u.Batch(w.a.space) }
 // quiet is batch for what by itself need not move the account's version.
 func (w *work) quiet() *kv.Batch { return w.u.Quiet(w.a.space) }
 
+// makesRoom says that the unit leads to free space: it is done on a disk that is nearly full.
+func (w *work) makesRoom() { w.batch().MakesRoom = true }
+
 // mailbox finds a mailbox and guards that it stays until the commit.
 func (w *work) mailbox(id MailboxID) (*Mailbox, error) {
 	m := w.tree.ID(id)

@@ -25,10 +25,13 @@ func (i *image) still() string {
 	return ""
 }
 
+// roomEvery is after how many cycles the delivered mail is deleted, before the disk is full.
+const roomEvery = 10
+
 // TestPowerCut stops the program at a random moment and goes on from a copy of the disk as
 // it was then: what was not synced is not in it.
 func TestPowerCut(t *testing.T) {
-	disk := newImage(t, "600")
+	disk := newImage(t, "1200")
 	r := start(t, disk.mount, "")
 	// The configuration file, which nobody syncs, is not what is tested.
 	peer.Run(t, "sync", "-f", disk.mount)
@@ -55,6 +58,9 @@ func TestPowerCut(t *testing.T) {
 		r.verify()
 		if t.Failed() {
 			t.Fatalf("in cycle %d", i)
+		}
+		if i%roomEvery == roomEvery-1 {
+			r.makeRoom()
 		}
 	}
 	r.pr.Command("check")

@@ -68,13 +68,14 @@ func (r *room) ask() (uint64, error) {
 
 // admit answers ErrFull to what the disk has no room for.
 func (r *room) admit(batches []kv.Batch) error {
-	puts, deletes := 0, false
+	puts, deletes, makes := 0, false, false
 	grows := false // needs room, however little, and no delete beside it gives any
 	for i := range batches {
 		b := &batches[i]
 		for j := range b.Puts {
 			puts += len(b.Puts[j].Key) + len(b.Puts[j].Value)
 		}
+		makes = makes || b.MakesRoom
 		deletes = deletes || len(b.Deletes)+len(b.Ranges) > 0
 		for _, a := range b.Adds {
 			grows = grows || a.N > 0
@@ -88,7 +89,7 @@ func (r *room) admit(batches []kv.Batch) error {
 	case roomPlenty:
 		return nil
 	case roomDeletes:
-		if deletes && puts <= smallPuts || puts == 0 && !grows {
+		if makes || deletes && puts <= smallPuts || puts == 0 && !grows {
 			return nil
 		}
 	}

@@ -75,6 +75,7 @@ func TestRoom(t *testing.T) {
 		{"take", take(1), false, false, true},
 		{"take of none", take(0), true, false, true},
 		{"take with a delete", deleting(take(1)), true, false, true},
+		{"what makes room", kv.Batch{Space: "s", Puts: put(5000).Puts, Adds: add(1).Adds, Takes: take(1).Takes, MakesRoom: true}, true, false, true},
 		{"nothing", kv.Batch{Space: "s"}, true, false, true},
 	} {
 		for _, at := range []struct {
