@@ -2,32 +2,19 @@ package server
 
 import (
 	"context"
-	"errors"
-	"unicode/utf8"
 
 	"postroad/internal/mailflow"
+	"postroad/internal/mda/rules"
 	"postroad/internal/mda/sieved"
 	"postroad/internal/scripts"
 	"postroad/managesieve"
+	"postroad/sieve"
 )
 
-// sieveLanguage is the Sieve that scripts may be written in. It is the one place where the
-// compiler is joined to the doors and the store of scripts: what is told to clients is what
-// it takes.
-type sieveLanguage struct {
-	compile      func(source []byte) (warnings string, err error)
-	extensions   []string // of "require"
-	redirectsMax int      // 0: not told
-	notify       []string // URI schemes
-}
-
-// sieve is the language of this program.
-var sieve = sieveLanguage{compile: compileSieve}
-
-// compileSieve checks the one thing that holds for every script (RFC 5228, 2.1).
+// compileSieve tells what is wrong with a script, for who wrote it.
 func compileSieve(source []byte) (warnings string, err error) {
-	if !utf8.Valid(source) {
-		return "", errors.New("the script is not UTF-8")
+	if _, errs := sieve.Compile(source, sieve.Options{}); errs != nil {
+		return "", errs
 	}
 	return "", nil
 }
@@ -35,20 +22,29 @@ func compileSieve(source []byte) (warnings string, err error) {
 // openScripts opens the store of Sieve scripts.
 func (s *Store) openScripts(context.Context) error {
 	s.Scripts = scripts.New(scripts.Options{
-		Committer: s.Committer, Clock: s.Clock, Compile: sieve.compile,
+		Committer: s.Committer, Clock: s.Clock, Compile: compileSieve,
 		Organisation: func(ctx context.Context, id mailflow.AccountID) (string, error) {
 			p, err := s.Directory.Principal(ctx, id)
 			return p.Org, err
 		},
 	})
+	s.Rules = rules.New(rules.Options{Scripts: s.Scripts, Owner: s.owner, Environment: map[string]string{
+		"name": "postroad", "version": Version(), "host": hostname(s.config), "location": "MDA", "phase": "during",
+	}})
 	return nil
+}
+
+// owner is whose rules an account's are.
+func (s *Store) owner(ctx context.Context, id mailflow.AccountID) (sieve.Owner, error) {
+	a, err := s.Directory.Account(ctx, id)
+	return sieve.Owner{Addresses: a.Addresses, Name: a.Name}, err
 }
 
 func (s *Server) sieveDoor(l Listener) running {
 	backend := sieved.New(sieved.Options{Scripts: s.Scripts, SASL: s.Directory.SASL, Secret: s.scramSecret()})
 	server := managesieve.New(managesieve.Options{
 		Hostname: hostname(s.config), Implementation: "postroad", NewSession: backend.NewSession,
-		Extensions: sieve.extensions, RedirectsMax: sieve.redirectsMax, Notify: sieve.notify,
+		Extensions: sieve.Extensions(), RedirectsMax: sieve.RedirectsMax, Notify: sieve.NotifyMethods(),
 		TLS: s.clientTLS(), InsecureAuth: s.insecureAuth(&l), ScriptMax: scripts.ScriptMax,
 		BadCommandsMax: s.config.Limits.BadCommands, ConnsMax: s.config.Limits.Connections,
 		ConnsPerClient: s.config.Limits.AddressConnections, Logger: s.log, Panicked: s.panicked,

@@ -20,6 +20,7 @@ import (
 	"postroad/internal/kv/hlc"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/rules"
 	"postroad/internal/mta/queue"
 	"postroad/internal/scripts"
 )
@@ -35,6 +36,7 @@ type Store struct {
 	Directory *directory.Store
 	Mail      *mailstore.Store
 	Scripts   *scripts.Store
+	Rules     *rules.Runner
 	Collector *blob.Collector
 	Queue     *queue.Queue
 
