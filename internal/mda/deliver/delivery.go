@@ -189,12 +189,14 @@ func (d *delivery) target(ctx context.Context, t *sieve.Target) (mailstore.Mailb
 	m, err := d.account.CreateMailbox(ctx, t.Mailbox, imap.MailboxAttr(t.SpecialUse))
 	switch {
 	case err == nil:
-		return m.ID, d.account.Subscribe(ctx, m.Name, true)
+		err = d.account.Subscribe(ctx, m.Name, true)
 	case errors.Is(err, mailstore.ErrExists): // meanwhile
+		err = nil
 	case errors.Is(err, mailstore.ErrName), errors.Is(err, mailstore.ErrLimit), errors.Is(err, mailstore.ErrUse):
 		d.o.Log.Info("a rule files into a mailbox that cannot be made", "account", d.filing.id, "mailbox", t.Mailbox, "error", err)
 		return d.tree.Inbox().ID, nil
-	default:
+	}
+	if err != nil {
 		return 0, err
 	}
 	if d.tree, err = d.account.Tree(ctx); err != nil {
