@@ -3,6 +3,7 @@ package imapserver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -213,4 +214,62 @@ func TestLargeAnswers(t *testing.T) {
 			t.Errorf("%s: %.200q, want %.200q", test.command, answer, test.want)
 		}
 	}
+}
+
+// TestClientSortThread has the client of package imapclient ask.
+func TestClientSortThread(t *testing.T) {
+	store := newFakeStore()
+	fill(store)
+	c := newClient(t, store, func(o *Options) {
+		o.NewSession = func(context.Context, *Conn) (Session, error) {
+			return &fullSession{&fakeSession{store: store}}, nil
+		}
+	})
+	check(t, c.Login("fred", "secret"))
+	_, err := c.Select("INBOX")
+	check(t, err)
+	for _, test := range []struct {
+		keys []imap.SortKey
+		want []uint32
+	}{
+		{[]imap.SortKey{{By: imap.SortSize}}, []uint32{4, 1, 2}},
+		{[]imap.SortKey{{By: imap.SortArrival, Reverse: true}}, []uint32{4, 2, 1}},
+	} {
+		got, err := c.Sort(test.keys, "ALL")
+		check(t, err)
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v", imap.FormatSortKeys(test.keys), got)
+		}
+	}
+	got, err := c.Sort([]imap.SortKey{{By: imap.SortSize}}, "MODSEQ 102")
+	check(t, err)
+	if !slices.Equal(got, []uint32{4, 2}) {
+		t.Errorf("with mod-sequences: %v", got)
+	}
+	threads, err := c.Thread(imap.ThreadReferences, "UNSEEN")
+	check(t, err)
+	if got := string(imap.AppendThreads(nil, threads)); got != "(4)(2)" {
+		t.Errorf("threads %s", got)
+	}
+}
+
+// TestNotSavedNotUpdated refuses a search whose result cannot be saved: the session must not
+// keep it up to date either.
+func TestNotSavedNotUpdated(t *testing.T) {
+	store := newFakeStore()
+	fill(store)
+	store.sorted = make([]uint32, 0, savedRangesMax+1)
+	for n := range uint32(savedRangesMax + 1) {
+		store.sorted = append(store.sorted, 1+2*n)
+	}
+	w := newFull(t, store)
+	w.send("a SORT RETURN (SAVE UPDATE) (SIZE) UTF-8 ALL\r\n")
+	w.expect("a NO [NOTSAVED] The result is too large to be saved")
+	store.mu.Lock()
+	if got := strings.Join(store.cancelled, " "); got != "a" {
+		t.Errorf("cancelled %q", got)
+	}
+	store.mu.Unlock()
+	w.send("b CANCELUPDATE a\r\n")
+	w.expect("b NO [NONEXISTENT] No search with that tag is kept up to date")
 }
