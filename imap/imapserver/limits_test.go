@@ -21,22 +21,25 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestTimeouts lets virtual time pass.
 func TestTimeouts(t *testing.T) {
 	for _, test := range []struct {
-		name   string
-		say    string
-		login  bool
-		after  time.Duration
-		notYet time.Duration
+		name  string
+		say   string
+		login bool
+		after time.Duration
+		set   func(*Options)
 	}{
-		{"before log-in", "", false, timeoutBefore, timeoutBefore - time.Second},
-		{"half a command before log-in", "a1 NO", false, timeoutBefore, timeoutBefore - time.Second},
-		{"after log-in", "", true, timeoutAfter, timeoutAfter - time.Second},
-		{"half a command after log-in", "a1 NO", true, timeoutCommand, timeoutCommand - time.Second},
-		{"half a message", "a1 APPEND INBOX {5+}\r\nab", true, timeoutCommand, timeoutCommand - time.Second},
-		{"IDLE", "a1 IDLE\r\n", true, timeoutAfter, timeoutAfter - time.Second},
+		{"before log-in", "", false, LoginTimeoutDefault, nil},
+		{"before log-in, set", "", false, 5 * time.Second, func(o *Options) { o.LoginTimeout = 5 * time.Second }},
+		{"half a command before log-in", "a1 NO", false, LoginTimeoutDefault, nil},
+		{"after log-in", "", true, IdleTimeoutDefault, nil},
+		{"after log-in, set", "", true, 2 * time.Hour, func(o *Options) { o.IdleTimeout = 2 * time.Hour }},
+		{"half a command after log-in", "a1 NO", true, timeoutCommand, nil},
+		{"half a message", "a1 APPEND INBOX {5+}\r\nab", true, timeoutCommand, nil},
+		{"IDLE", "a1 IDLE\r\n", true, IdleTimeoutDefault, nil},
+		{"IDLE, set", "a1 IDLE\r\n", true, 31 * time.Minute, func(o *Options) { o.IdleTimeout = 31 * time.Minute }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWire(t, newFakeStore(), nil)
+				w := newWire(t, newFakeStore(), test.set)
 				if test.login {
 					w.logIn()
 				} else {
@@ -45,7 +48,7 @@ func TestTimeouts(t *testing.T) {
 				if test.say != "" { // an empty write would be read as one
 					w.send(test.say)
 				}
-				time.Sleep(test.notYet)
+				time.Sleep(test.after - time.Second)
 				synctest.Wait()
 				for len(w.lines) > 0 {
 					if l := <-w.lines; strings.HasPrefix(l, "* BYE") {

@@ -36,10 +36,12 @@ const (
 	// MessageBytesDefault is the largest message that APPEND takes, in octets.
 	MessageBytesDefault = 50_000_000
 
-	timeoutBefore  = 60 * time.Second // for a whole command before log-in, and TLS handshakes
-	timeoutAfter   = 30 * time.Minute // for the client to begin a command, and IDLE
-	timeoutCommand = 5 * time.Minute  // for more of a command that was begun
-	timeoutWrite   = 5 * time.Minute  // for the client to take a buffer
+	// LoginTimeoutDefault is Options.LoginTimeout, IdleTimeoutDefault Options.IdleTimeout.
+	LoginTimeoutDefault = 60 * time.Second
+	IdleTimeoutDefault  = 30 * time.Minute
+
+	timeoutCommand = 5 * time.Minute // for more of a command that was begun
+	timeoutWrite   = 5 * time.Minute // for the client to take a buffer
 )
 
 // Options are what a server is made of. They do not change while it runs.
@@ -56,6 +58,12 @@ type Options struct {
 	InsecureAuth bool
 	// MessageBytesMax bounds messages of APPEND; 0: MessageBytesDefault.
 	MessageBytesMax int64
+	// LoginTimeout is what a client has for a whole command before log-in, and for a TLS
+	// handshake; 0: LoginTimeoutDefault.
+	LoginTimeout time.Duration
+	// IdleTimeout is the silence after which a client that has logged in is sent away, in
+	// IDLE too; 0: IdleTimeoutDefault, the least that RFC 9051, 5.4, allows.
+	IdleTimeout time.Duration
 	// ID is what the server says of itself (RFC 2971); nil: NIL.
 	ID []Field
 	// Log is where connections tell what is ours to mend; nil: slog.Default.
@@ -88,8 +96,8 @@ func New(o Options) *Server {
 		options:        o,
 		log:            o.Log,
 		messageBytes:   o.MessageBytesMax,
-		timeoutBefore:  timeoutBefore,
-		timeoutAfter:   timeoutAfter,
+		timeoutBefore:  o.LoginTimeout,
+		timeoutAfter:   o.IdleTimeout,
 		timeoutCommand: timeoutCommand,
 		writeTimeout:   timeoutWrite,
 		listeners:      map[net.Listener]struct{}{},
@@ -97,6 +105,12 @@ func New(o Options) *Server {
 	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.timeoutBefore == 0 {
+		s.timeoutBefore = LoginTimeoutDefault
+	}
+	if s.timeoutAfter == 0 {
+		s.timeoutAfter = IdleTimeoutDefault
 	}
 	if s.messageBytes == 0 {
 		s.messageBytes = MessageBytesDefault

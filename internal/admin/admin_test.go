@@ -194,7 +194,7 @@ func TestQueueVerbs(t *testing.T) {
 	v := newVerbs(t)
 	var ids []string
 	for _, to := range []string{"a@far.test", "b@far.test", "c@away.test"} {
-		body, m, err := mailflow.Arrive(t.Context(), v.Committer.Bodies, nil, strings.NewReader("Subject: x\r\n\r\ntext\r\n"), 1000)
+		body, m, err := mailflow.Arrive(t.Context(), v.Committer.Bodies, nil, strings.NewReader("Subject: x\r\n\r\ntext\r\n"), mailflow.ContentLimits{Size: 1000})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"postroad/address"
 )
@@ -120,6 +121,18 @@ func (c *Config) checkRoutes() error {
 		if r.Transport != "smtp" && r.Transport != "lmtp" {
 			return bad("route.transport", "%q is neither smtp nor lmtp", r.Transport)
 		}
+		switch r.TLS {
+		case "", "encrypt", "verify":
+		case "may":
+			if r.ImplicitTLS {
+				return bad("route.tls", "is \"may\", and implicit_tls demands TLS")
+			}
+		default:
+			return bad("route.tls", "%q is not may, encrypt or verify", r.TLS)
+		}
+		if r.Username != "" && r.TLS != "" && r.TLS != "verify" {
+			return bad("route.tls", "with a user name it is \"verify\": a password is given to no other host")
+		}
 		if !r.Password.IsZero() && r.PasswordFile != "" {
 			return bad("route.password_file", "there is a password already")
 		}
@@ -144,11 +157,15 @@ func (c *Config) checkNumbers() error {
 		{"limits.session_messages", int64(l.SessionMessages), 1},
 		{"limits.session_bytes", int64(l.SessionBytes), int64(l.Message)},
 		{"limits.header", int64(l.Header), 16 << 10},
+		{"limits.header_fields", int64(l.HeaderFields), 100},
+		{"limits.hops", int64(l.Hops), 100}, // RFC 5321, 6.3
 		{"limits.connections", int64(l.Connections), 1},
 		{"limits.address_connections", int64(l.AddressConnections), 1},
 		{"limits.user_connections", int64(l.UserConnections), 1},
 		{"limits.bad_commands", int64(l.BadCommands), 1},
 		{"limits.smtp_timeout", int64(l.SMTPTimeout), 1},
+		{"limits.imap_login_timeout", int64(l.IMAPLoginTimeout), int64(time.Second)},
+		{"limits.imap_idle_timeout", int64(l.IMAPIdleTimeout), int64(30 * time.Minute)}, // RFC 9051, 5.4
 		{"limits.quota", int64(l.Quota), 0},
 		{"limits.disk_reserve", int64(l.DiskReserve), 0},
 	} {

@@ -52,6 +52,8 @@ relay = ["192.0.2.0/24"]
 domain = "*.example.org"
 host = "relay.example.net"
 password = "geheim"
+implicit_tls = true
+tls = "verify"
 [[route]]
 domain = "*"
 host = "192.0.2.1"
@@ -69,7 +71,8 @@ transport = "lmtp"
 	want.Limits.SMTPTimeout = Duration(90 * time.Minute)
 	want.Queue.Expire = Duration(96 * time.Hour)
 	want.Trust.Relay = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-	want.Routes = []Route{{Domain: "*.example.org", Host: "relay.example.net", Transport: "smtp", Password: telemetry.NewSecret("geheim")},
+	want.Routes = []Route{{Domain: "*.example.org", Host: "relay.example.net", Transport: "smtp", TLS: "verify", ImplicitTLS: true,
+		Password: telemetry.NewSecret("geheim")},
 		{Domain: "*", Host: "192.0.2.1", Transport: "lmtp"}}
 	if d := cmp.Diff(want, c, compareTree); d != "" {
 		t.Error(d)
@@ -99,6 +102,13 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		{"socket", "[listen]\nimap = [\"unix:/x\"]\n", 2, "LMTP"},
 		{"log level", "\n\n[log]\nlevel = \"loud\"\n", 4, "loud"},
 		{"half a certificate", "[[tls.certificate]]\nkey = \"x\"\n", 1, "both"},
+		{"hops", "[limits]\nhops = 99\n", 2, "too small"},
+		{"header fields", "[limits]\nheader_fields = 0\n", 2, "too small"},
+		{"IMAP idle", "\n[limits]\nimap_idle_timeout = \"29m\"\n", 3, "too small"},
+		{"IMAP log-in", "[limits]\nimap_login_timeout = \"10ms\"\n", 2, "too small"},
+		{"TLS of a route", "[[route]]\ndomain = \"*\"\nhost = \"h.test\"\ntls = \"must\"\n", 4, "must"},
+		{"TLS that is no choice", "[[route]]\ndomain = \"*\"\nhost = \"h.test\"\nimplicit_tls = true\ntls = \"may\"\n", 5, "implicit_tls"},
+		{"password without proof", "[[route]]\ndomain = \"*\"\nhost = \"h.test\"\nusername = \"u\"\ntls = \"encrypt\"\n", 5, "user name"},
 		{"route", "[[route]]\ndomain = \"a b\"\nhost = \"h.test\"\n", 2, "a b"},
 	}
 	for _, test := range tests {

@@ -134,12 +134,20 @@ type Route struct {
 	Domain string `toml:"domain"`
 	// Host name or address to send to.
 	Host string `toml:"host"`
-	// Port, 0: 25, with LMTP 24.
+	// Port, 0: 25, with LMTP 24, with implicit_tls 465.
 	Port uint16 `toml:"port"`
 	// "smtp" or "lmtp".
 	Transport string `toml:"transport"`
 	// Look the host's MX records up instead of going to it directly.
 	MX bool `toml:"mx"`
+	// What is demanded of TLS: "may" uses it where it is offered, and it proves nothing;
+	// with "encrypt" no mail goes without it; with "verify" none to a host whose certificate
+	// is not valid for its name either. Empty: "may", and "verify" with a user name, which
+	// allows nothing less.
+	TLS string `toml:"tls"`
+	// Begin with TLS instead of STARTTLS (RFC 8314), as on port 465 always. Then no mail goes
+	// without TLS, whatever tls says.
+	ImplicitTLS bool `toml:"implicit_tls"`
 	// User name to log in with, empty: no log-in.
 	Username string `toml:"username"`
 	// Password to log in with.
@@ -176,6 +184,11 @@ type Limits struct {
 	SessionBytes Size `toml:"session_bytes"`
 	// Octets in a message's header; over it the message is refused.
 	Header Size `toml:"header"`
+	// Fields in a message's header; over it the message is refused.
+	HeaderFields int `toml:"header_fields"`
+	// Received fields of a message; over it the message is taken for one that goes round in
+	// circles and refused (RFC 5321, 6.3: 100 at least).
+	Hops int `toml:"hops"`
 	// Connections of all clients together.
 	Connections int `toml:"connections"`
 	// Connections of one address that has not logged in.
@@ -186,6 +199,12 @@ type Limits struct {
 	BadCommands int `toml:"bad_commands"`
 	// Silence after which an SMTP session is closed (RFC 5321, 4.5.3.2: 5 minutes).
 	SMTPTimeout Duration `toml:"smtp_timeout"`
+	// Time that an IMAP client has for a command, and for the TLS handshake, before it has
+	// logged in.
+	IMAPLoginTimeout Duration `toml:"imap_login_timeout"`
+	// Silence after which an IMAP session that has logged in is closed, in IDLE too
+	// (RFC 9051, 5.4: 30 minutes at least).
+	IMAPIdleTimeout Duration `toml:"imap_idle_timeout"`
 	// Octets of mail of an account that sets nothing else, 0: no limit.
 	Quota Size `toml:"quota"`
 	// Free space on the disk below which mail is no longer taken.

@@ -13,9 +13,17 @@ import (
 	"postroad/smtp"
 )
 
-// HopsMax is the number of Received fields at which a message is taken for one that goes
-// round in circles (RFC 5321, 6.3).
+// HopsMax is the number of Received fields over which a message is taken for one that goes
+// round in circles, unless ContentLimits say otherwise (RFC 5321, 6.3: at least 100).
 const HopsMax = 100
+
+// ContentLimits bound what one message may be. Size is needed; the others mean their
+// defaults where they are zero.
+type ContentLimits struct {
+	Size   int64          // octets of the content
+	Hops   int            // Received fields; HopsMax
+	Header message.Limits // octets and fields of the header
+}
 
 // Stager stages bodies; *blob.Bodies is one.
 type Stager interface {
@@ -31,6 +39,14 @@ var (
 	ErrSpace  = smtp.NewError(452, smtp.EnhancedCode{4, 3, 1}, "Not enough storage, try again later")
 )
 
+// hops is Hops or its default.
+func (l *ContentLimits) hops() int {
+	if l.Hops == 0 {
+		return HopsMax
+	}
+	return l.Hops
+}
+
 // AppendReturnPath appends the Return-Path field that final delivery puts on top of a
 // message (RFC 5321, 4.4). A body is written once, so a door writes it, when it knows that
 // no recipient is outside.
@@ -40,14 +56,14 @@ func AppendReturnPath(dst []byte, from address.Address, utf8 bool) []byte {
 }
 
 // Arrive stages content behind the fields that a door puts on top, and takes its structure
-// apart while it goes by: the octets are looked at once. The size limit, in octets, is
-// that of the content. An error that is a *smtp.Error is the content's fault and fit for
+// apart while it goes by: the octets are looked at once. The size limit is that of the
+// content alone. An error that is a *smtp.Error is the content's fault and fit for
 // the peer; after any error nothing is kept. The caller discards the body if no commit
 // takes it.
-func Arrive(ctx context.Context, s Stager, top []byte, content io.Reader, sizeMax int64) (blob.Body, *message.Message, error) {
-	parser := message.NewParser(message.Limits{})
+func Arrive(ctx context.Context, s Stager, top []byte, content io.Reader, limits ContentLimits) (blob.Body, *message.Message, error) {
+	parser := message.NewParser(limits.Header)
 	all := io.TeeReader(io.MultiReader(bytes.NewReader(top), content), parser)
-	body, err := s.Stage(ctx, all, sizeMax+int64(len(top)))
+	body, err := s.Stage(ctx, all, limits.Size+int64(len(top)))
 	switch {
 	case errors.Is(err, blob.ErrTooLarge):
 		return blob.Body{}, nil, ErrSize.With(err)
@@ -61,7 +77,7 @@ func Arrive(ctx context.Context, s Stager, top []byte, content io.Reader, sizeMa
 		s.Discard(body)
 		return blob.Body{}, nil, ErrHeader.With(err)
 	}
-	if m.Received > HopsMax {
+	if m.Received > limits.hops() {
 		s.Discard(body)
 		return blob.Body{}, nil, ErrHops
 	}

@@ -134,5 +134,5 @@ type NextHop struct {
 	Domain    string // destination domain for MX look-up, or the host when NoMX
 	Port      uint16 // 0: the transport's own
 	NoMX      bool   // Domain is a host or [address], not to be looked up by MX
-	Auth      string // name of the credentials of a relay host in the configuration
+	Relay     string // name of what the configuration says of a relay host: log-in, TLS
 }

@@ -139,7 +139,7 @@ func (m *demoMessage) format(at time.Time) string {
 func (d *Demo) send(ctx context.Context, s *Server, m *demoMessage) error {
 	now := time.Now()
 	content := strings.NewReader(m.format(now))
-	body, parsed, err := mailflow.Arrive(ctx, s.Bodies, nil, content, content.Size())
+	body, parsed, err := mailflow.Arrive(ctx, s.Bodies, nil, content, mailflow.ContentLimits{Size: content.Size()})
 	if err != nil {
 		return fmt.Errorf("demo message: %w", err)
 	}

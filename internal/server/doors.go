@@ -65,6 +65,15 @@ func (s *Server) smtpOptions(p smtpserver.Protocol) smtpserver.Options {
 	}
 }
 
+// contentLimits bound messages at all doors.
+func (s *Server) contentLimits() mailflow.ContentLimits {
+	l := &s.config.Limits
+	return mailflow.ContentLimits{
+		Size: int64(l.Message), Hops: l.Hops,
+		Header: message.Limits{HeaderOctets: int(l.Header), HeaderFields: l.HeaderFields},
+	}
+}
+
 // smtpRunning serves a listener with a server of package smtpserver.
 func smtpRunning(l Listener, o smtpserver.Options) running {
 	server := smtpserver.New(o)
@@ -78,7 +87,7 @@ func (s *Server) smtpDoor(l Listener) running {
 	o.Proxies, o.XClients = s.config.Trust.Proxy, s.config.Trust.XCLIENT
 	o.NewSession = intake.New(intake.Options{
 		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock, Full: s.full,
-		Relays: s.config.Trust.Relay, SizeMax: o.SizeMax, Logger: s.log,
+		Relays: s.config.Trust.Relay, Limits: s.contentLimits(), Logger: s.log,
 	}).NewSession
 	return smtpRunning(l, o)
 }
@@ -95,7 +104,7 @@ func (s *Server) submissionDoor(l Listener) running {
 	o.AuthBackend = s.Directory.SASL
 	o.NewSession = submit.New(submit.Options{
 		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock,
-		SizeMax: o.SizeMax, Logger: s.log,
+		Limits: s.contentLimits(), Logger: s.log,
 	}).NewSession
 	return smtpRunning(l, o)
 }
@@ -107,7 +116,7 @@ func (s *Server) lmtpDoor(l Listener) running {
 	o.ConnsPerClient = -1 // its peers are ours
 	o.NewSession = lmtpd.New(lmtpd.Options{
 		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock,
-		Peers: s.config.Trust.Relay, SizeMax: o.SizeMax, Logger: s.log,
+		Peers: s.config.Trust.Relay, Limits: s.contentLimits(), Logger: s.log,
 	}).NewSession
 	return smtpRunning(l, o)
 }
@@ -146,7 +155,7 @@ func (s *Server) logins(client netip.Addr) sasl.Backend {
 func (s *Server) backends() {
 	s.imap = imapd.New(imapd.Options{
 		Store: s.Mail, Bodies: s.Bodies, SASL: s.logins, Secret: s.scramSecret(),
-		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: message.Limits{HeaderOctets: int(s.config.Limits.Header)},
+		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: s.contentLimits().Header,
 		UserConnectionsMax: s.config.Limits.UserConnections, Log: s.log,
 	})
 	s.pop3 = pop3d.New(pop3d.Options{Store: s.Mail, SASL: s.Directory.SASL, Secret: s.scramSecret()})
@@ -156,6 +165,7 @@ func (s *Server) imapDoor(l Listener) running {
 	server := imapserver.New(imapserver.Options{
 		NewSession: s.imap.NewSession, Admit: s.limiter.admit, TLS: s.clientTLS(), InsecureAuth: s.insecureAuth(&l),
 		MessageBytesMax: int64(s.config.Limits.Message), Log: s.log,
+		LoginTimeout: s.config.Limits.IMAPLoginTimeout.Std(), IdleTimeout: s.config.Limits.IMAPIdleTimeout.Std(),
 		ID: []imapserver.Field{{Name: "name", Value: "postroad"}, {Name: "version", Value: Version()}},
 	})
 	serve := server.Serve

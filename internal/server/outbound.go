@@ -29,7 +29,7 @@ func (s *Store) openQueue(context.Context) error {
 	if err != nil {
 		return err
 	}
-	credentials, err := credentialsOf(c.Routes)
+	relays, err := relaysOf(c.Routes)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (s *Store) openQueue(context.Context) error {
 	transport, err := remote.New(remote.Options{
 		Resolver: resolver, Bodies: s.Bodies, Hostname: hostname(c), Listeners: own,
 		// Who listens on loopback alone is a test set-up, and so are its peers.
-		AllowLoopback: len(own) > 0 && allLoopback(own), Credentials: credentials,
+		AllowLoopback: len(own) > 0 && allLoopback(own), Relays: relays,
 		IdleMax: c.Queue.Connections, IdleHopMax: c.Queue.DestinationConnections, Log: s.log,
 	})
 	if err != nil {
@@ -61,27 +61,34 @@ func (s *Store) openQueue(context.Context) error {
 		Transports: map[string]mailflow.Transport{route.SMTP: transport, route.LMTP: transport}, Bouncer: composer,
 		Schedule: queue.Schedule{RetryFirst: c.Queue.RetryMin.Std(), RetryMax: c.Queue.RetryMax.Std(),
 			Expire: c.Queue.Expire.Std(), Warn: warn},
-		ActiveMax: c.Queue.Connections, LaneMax: c.Queue.DestinationConnections, Record: s.record, Log: s.log,
+		ActiveMax: c.Queue.Connections, HopsMax: c.Limits.Hops, LaneMax: c.Queue.DestinationConnections, Record: s.record, Log: s.log,
 	})
 	return err
 }
 
-// authName names the credentials of a route within the transport.
-func authName(i int) string { return "route " + strconv.Itoa(i) }
+// relayName names what a route says of its host, "" where it says nothing. Mail that waits
+// keeps the name, so it is made of the host and the user and not of the route's place
+// among the others: after a change of the configuration no host gets another's password.
+func relayName(r *config.Route) string {
+	if r.Username == "" && !r.ImplicitTLS && (r.TLS == "" || r.TLS == "may") {
+		return ""
+	}
+	if r.Username == "" {
+		return hopOf(r)
+	}
+	return r.Username + " at " + hopOf(r)
+}
 
 // routes turns the configuration's routes into the router's.
 func (s *Store) routes() route.Options {
 	o := route.Options{Directory: s.Directory, NextHops: map[string]route.NextHop{}}
 	for i := range s.config.Routes {
 		r := &s.config.Routes[i]
-		hop := route.NextHop{Hop: hopOf(r)}
-		if r.Username != "" {
-			hop.Auth = authName(i)
-		}
+		hop := route.NextHop{Hop: hopOf(r), Name: relayName(r)}
 		domain := strings.TrimPrefix(r.Domain, "*")
 		switch _, taken := o.NextHops[domain]; {
 		case domain == "" && o.RelayHost == "":
-			o.RelayHost, o.RelayAuth = hop.Hop, hop.Auth
+			o.RelayHost, o.RelayName = hop.Hop, hop.Name
 		case domain != "" && !taken: // the first that matches wins
 			o.NextHops[domain] = hop
 		}
@@ -89,14 +96,20 @@ func (s *Store) routes() route.Options {
 	return o
 }
 
+// portSubmissions is that of SMTP over TLS from the first octet (RFC 8314, 7.3).
+const portSubmissions = 465
+
 // hopOf writes a route's next hop as package route reads it.
 func hopOf(r *config.Route) string {
 	hop := r.Host
 	if !r.MX {
 		hop = "[" + hop + "]"
 	}
-	if r.Port != 0 {
+	switch {
+	case r.Port != 0:
 		hop += ":" + strconv.Itoa(int(r.Port))
+	case r.ImplicitTLS && r.Transport != route.LMTP:
+		hop += ":" + strconv.Itoa(portSubmissions)
 	}
 	if r.Transport == route.LMTP {
 		hop = route.LMTP + ":" + hop
@@ -104,12 +117,17 @@ func hopOf(r *config.Route) string {
 	return hop
 }
 
-// credentialsOf are the log-ins at relay hosts, by authName.
-func credentialsOf(routes []config.Route) (map[string]remote.Credentials, error) {
-	all := map[string]remote.Credentials{}
+// tlsLevels are the values of a route's tls.
+var tlsLevels = map[string]remote.TLSLevel{"may": remote.TLSMay, "encrypt": remote.TLSEncrypt, "verify": remote.TLSVerify}
+
+// relaysOf are the log-ins at relay hosts and what is demanded of them, by relayName. Of
+// two routes to one host by one user the first counts.
+func relaysOf(routes []config.Route) (map[string]remote.Relay, error) {
+	all := map[string]remote.Relay{}
 	for i := range routes {
 		r := &routes[i]
-		if r.Username == "" {
+		name := relayName(r)
+		if _, taken := all[name]; taken || name == "" {
 			continue
 		}
 		password := r.Password.Reveal()
@@ -121,7 +139,10 @@ func credentialsOf(routes []config.Route) (map[string]remote.Credentials, error)
 			password, _, _ = strings.Cut(string(text), "\n")
 			password = strings.TrimSuffix(password, "\r")
 		}
-		all[authName(i)] = remote.Credentials{Credentials: sasl.Credentials{User: r.Username, Password: password}}
+		all[name] = remote.Relay{
+			Credentials: sasl.Credentials{User: r.Username, Password: password},
+			TLS:         tlsLevels[r.TLS], ImplicitTLS: r.ImplicitTLS,
+		}
 	}
 	return all, nil
 }

@@ -24,6 +24,7 @@ import (
 
 	"postroad/internal/admin"
 	"postroad/internal/config"
+	"postroad/internal/mta/remote"
 	"postroad/internal/mta/route"
 	"postroad/internal/telemetry"
 )
@@ -411,29 +412,37 @@ func TestRoutes(t *testing.T) {
 		{Domain: "*.example.org", Host: "mx.example.net", Transport: "smtp", MX: true},
 		{Domain: "example.org", Host: "never.test", Transport: "smtp"},
 		{Domain: "lists.test", Host: "127.0.0.1", Port: 24, Transport: "lmtp"},
+		{Domain: "tls.test", Host: "tls.example.net", Transport: "smtp", ImplicitTLS: true},
+		{Domain: "proof.test", Host: "proof.example.net", Transport: "smtp", TLS: "verify"},
 		{Domain: "*", Host: "relay.test", Port: 587, Transport: "smtp", Username: "r", PasswordFile: filepath.Join(t.TempDir(), "password")},
 	}
-	if err := os.WriteFile(s.config.Routes[4].PasswordFile, []byte("secret\r\nmore"), 0o600); err != nil {
+	if err := os.WriteFile(s.config.Routes[6].PasswordFile, []byte("secret\r\nmore"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o := s.routes()
 	want := map[string]route.NextHop{
-		"example.org":  {Hop: "[192.0.2.1]:2525", Auth: "route 0"},
+		"example.org":  {Hop: "[192.0.2.1]:2525", Name: "u at [192.0.2.1]:2525"},
 		".example.org": {Hop: "mx.example.net"},
 		"lists.test":   {Hop: "lmtp:[127.0.0.1]:24"},
+		"tls.test":     {Hop: "[tls.example.net]:465", Name: "[tls.example.net]:465"},
+		"proof.test":   {Hop: "[proof.example.net]", Name: "[proof.example.net]"},
 	}
-	if fmt.Sprint(o.NextHops) != fmt.Sprint(want) || o.RelayHost != "[relay.test]:587" || o.RelayAuth != "route 4" {
+	if fmt.Sprint(o.NextHops) != fmt.Sprint(want) || o.RelayHost != "[relay.test]:587" || o.RelayName != "r at [relay.test]:587" {
 		t.Errorf("%+v", o)
 	}
 	if _, err := route.New(o); err != nil {
 		t.Error(err)
 	}
-	credentials, err := credentialsOf(s.config.Routes)
-	if err != nil || len(credentials) != 2 || credentials["route 0"].Password != "p" || credentials["route 4"].Password != "secret" {
-		t.Errorf("%d %v", len(credentials), err)
+	relays, err := relaysOf(s.config.Routes)
+	if err != nil || len(relays) != 4 || relays["u at [192.0.2.1]:2525"].Credentials.Password != "p" ||
+		relays["r at [relay.test]:587"].Credentials.Password != "secret" {
+		t.Errorf("%d %v", len(relays), err)
 	}
-	s.config.Routes[4].PasswordFile += "-none"
-	if _, err := credentialsOf(s.config.Routes); err == nil {
+	if !relays["[tls.example.net]:465"].ImplicitTLS || relays["[proof.example.net]"].TLS != remote.TLSVerify {
+		t.Errorf("TLS of relays: %+v", relays)
+	}
+	s.config.Routes[6].PasswordFile += "-none"
+	if _, err := relaysOf(s.config.Routes); err == nil {
 		t.Error("a missing file")
 	}
 }

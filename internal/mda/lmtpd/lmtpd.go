@@ -37,8 +37,9 @@ type Options struct {
 	Bodies    mailflow.Stager
 	Clock     Clock
 	Peers     []netip.Prefix // who may connect besides unix sockets and this machine
-	SizeMax   int64          // octets of a message; 0: smtpserver's default
-	Logger    *slog.Logger   // nil: nothing is logged
+	// Limits of a message; a Size of 0 is smtpserver's default.
+	Limits mailflow.ContentLimits
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // Clock makes ids for mail in transit; *hlc.Clock is one.
@@ -52,8 +53,8 @@ type LMTP struct {
 
 // New returns an LMTP.
 func New(o Options) *LMTP {
-	if o.SizeMax == 0 {
-		o.SizeMax = smtpserver.DefaultSizeMax
+	if o.Limits.Size == 0 {
+		o.Limits.Size = smtpserver.DefaultSizeMax
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -139,7 +140,7 @@ func (s *Session) Data(ctx context.Context, content io.Reader) ([]smtp.Reply, er
 	o := &s.lmtp.options
 	m := s.mail
 	m.ID, m.Received = o.Clock.Next(), s.lmtp.now()
-	body, structure, err := mailflow.Arrive(ctx, o.Bodies, s.top(&m), content, o.SizeMax)
+	body, structure, err := mailflow.Arrive(ctx, o.Bodies, s.top(&m), content, o.Limits)
 	if err != nil {
 		return nil, err
 	}

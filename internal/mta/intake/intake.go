@@ -42,8 +42,9 @@ type Options struct {
 	Clock     Clock
 	Full      Full           // nil: nobody is over quota
 	Relays    []netip.Prefix // networks that may send to anybody
-	SizeMax   int64          // octets of a message; 0: smtpserver's default
-	Logger    *slog.Logger   // nil: nothing is logged
+	// Limits of a message; a Size of 0 is smtpserver's default.
+	Limits mailflow.ContentLimits
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // Clock makes ids for mail in transit; *hlc.Clock is one.
@@ -61,8 +62,8 @@ type Intake struct {
 
 // New returns an Intake.
 func New(o Options) *Intake {
-	if o.SizeMax == 0 {
-		o.SizeMax = smtpserver.DefaultSizeMax
+	if o.Limits.Size == 0 {
+		o.Limits.Size = smtpserver.DefaultSizeMax
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

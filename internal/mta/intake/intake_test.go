@@ -125,7 +125,7 @@ func play(t *testing.T, change func(*Options, *submitted), dialogue string) *sub
 	}
 	in := New(o)
 	in.now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
-	s := smtpserver.New(smtpserver.Options{Hostname: "mx.our.example", NewSession: in.NewSession, Extensions: Extensions, SizeMax: o.SizeMax})
+	s := smtpserver.New(smtpserver.Options{Hostname: "mx.our.example", NewSession: in.NewSession, Extensions: Extensions, SizeMax: o.Limits.Size})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -262,7 +262,10 @@ func TestContent(t *testing.T) {
 		{"hops", envelope + hops(mailflow.HopsMax-1) + "C:\nC: .\nS: 250", nil, 1},
 		{"too many hops", envelope + hops(mailflow.HopsMax) + "C:\nC: .\nS: 554 5.4.6", nil, 0},
 		{"too many fields", envelope + strings.Repeat("C: X: y\n", 1001) + "C:\nC: .\nS: 554 5.6.0", nil, 0},
-		{"too large", envelope + "C: 0123456789\nC: 0123456789\nC: .\nS: 552 5.3.4", func(o *Options, _ *submitted) { o.SizeMax = 20 }, 0},
+		{"hops, set", envelope + hops(mailflow.HopsMax+50) + "C:\nC: .\nS: 250", func(o *Options, _ *submitted) { o.Limits.Hops = 200 }, 1},
+		{"fields, set", envelope + strings.Repeat("C: X: y\n", 150) + "C:\nC: .\nS: 554 5.6.0", func(o *Options, _ *submitted) { o.Limits.Header.HeaderFields = 100 }, 0},
+		{"header, set", envelope + "C: X: " + strings.Repeat("y", 900) + "\nC:\nC: .\nS: 554 5.6.0", func(o *Options, _ *submitted) { o.Limits.Header.HeaderOctets = 800 }, 0},
+		{"too large", envelope + "C: 0123456789\nC: 0123456789\nC: .\nS: 552 5.3.4", func(o *Options, _ *submitted) { o.Limits.Size = 20 }, 0},
 		{"our fault", envelope + "C: .\nS: 451 4.3.0 Internal", func(_ *Options, s *submitted) { s.err = errors.New("disk on fire") }, 0},
 		{"told", envelope + "C: .\nS: 452 4.2.2 full", func(_ *Options, s *submitted) {
 			s.err = smtp.NewError(452, smtp.EnhancedCode{4, 2, 2}, "full")

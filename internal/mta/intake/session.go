@@ -99,7 +99,7 @@ func (s *Session) Data(ctx context.Context, content io.Reader) ([]smtp.Reply, er
 	i := s.intake
 	m := s.mail
 	m.ID, m.Received = i.options.Clock.Next(), i.now()
-	body, structure, err := mailflow.Arrive(ctx, i.options.Bodies, s.top(&m), content, i.options.SizeMax)
+	body, structure, err := mailflow.Arrive(ctx, i.options.Bodies, s.top(&m), content, i.options.Limits)
 	if err != nil {
 		return nil, err
 	}

@@ -312,7 +312,7 @@ func appendAddress(b []byte, a address.Address) []byte {
 func appendHop(b []byte, h mailflow.NextHop) []byte {
 	b = appendString(appendString(b, h.Transport), h.Domain)
 	b = binary.AppendUvarint(b, uint64(h.Port)<<1|flag(h.NoMX, 1))
-	return appendString(b, h.Auth)
+	return appendString(b, h.Relay)
 }
 
 // appendTime writes milliseconds; the zero time is 0.
@@ -462,7 +462,7 @@ func (d *decoder) hop() (h mailflow.NextHop) {
 	h.Transport, h.Domain = d.string(), d.string()
 	port := d.uvarint()
 	h.Port, h.NoMX = uint16(port>>1), port&1 != 0
-	h.Auth = d.string()
+	h.Relay = d.string()
 	return h
 }
 

@@ -17,7 +17,7 @@ import (
 func fullItem(w *world) *item {
 	at := time.UnixMilli(1_700_000_000_123)
 	m := w.mail("x", sender)
-	it := &item{id: ItemID{m.ID + 7, 3}, revision: 9, hop: mailflow.NextHop{Transport: "smtp", Domain: "d.test", Port: 26, NoMX: true, Auth: "a"},
+	it := &item{id: ItemID{m.ID + 7, 3}, revision: 9, hop: mailflow.NextHop{Transport: "smtp", Domain: "d.test", Port: 26, NoMX: true, Relay: "a"},
 		attempts: 4, failures: 2, due: at, lastTry: at.Add(1e9), warnAt: at.Add(2e9), expires: at.Add(3e9), warned: true, held: true}
 	it.mail = mailflow.Mail{ID: it.id.Mail, ReturnPath: sender, Body: m.Body, Received: at, HoldUntil: at.Add(4e9), EightBit: true, SMTPUTF8: true,
 		Return: smtp.ReturnFull, EnvID: "env", Priority: -3, DeliverBy: &smtp.DeliverBy{Within: -time.Hour, Trace: true},

@@ -267,7 +267,7 @@ func (p *plan) placeOnward(ctx context.Context) error {
 		if m.ReturnPath.IsNull() {
 			limit += noticeDepth
 		}
-		if depth > limit || (m.Message != nil && m.Message.Received > hopsMax) {
+		if depth > limit || (m.Message != nil && m.Message.Received > p.q.options.HopsMax) {
 			statuses = make([]mailflow.Status, len(m.Recipients))
 			for k := range statuses {
 				statuses[k] = failed(p.now, 554, smtp.EnhancedCode{5, 4, 6}, "The mail goes in a circle")

@@ -72,6 +72,7 @@ type Options struct {
 	LaneMax      int           // of these to one next hop; 0: LaneMaxDefault
 	MemoryMax    int           // items in memory, the others wait on disk; 0: MemoryMaxDefault
 	DrainTimeout time.Duration // how long Run waits for deliveries at its end; 0: DrainTimeoutDefault
+	HopsMax      int           // Received fields of a mail; 0: mailflow.HopsMax
 
 	// Record, if set, adds an event of a mail's timeline to the unit that it is part of.
 	// It is called while a unit is prepared, so perhaps more than once for one event.
@@ -86,7 +87,6 @@ const (
 	MemoryMaxDefault    = 50_000 // items
 	DrainTimeoutDefault = 10 * time.Second
 
-	hopsMax         = 100       // Received fields; RFC 5321, 6.3, asks for at least 100
 	recipientsMax   = 10_000    // of one mail; what sessions take is far below
 	depthMax        = 8         // mails that give rise to one another within one unit
 	noticeDepth     = 2         // by which notices may go deeper: one about a mail that went too deep is delivered
@@ -160,6 +160,7 @@ func New(o Options) (*Queue, error) {
 	}
 	setDefault(&o.ActiveMax, ActiveMaxDefault)
 	setDefault(&o.LaneMax, LaneMaxDefault)
+	setDefault(&o.HopsMax, mailflow.HopsMax)
 	setDefault(&o.MemoryMax, MemoryMaxDefault)
 	setDefault(&o.DrainTimeout, DrainTimeoutDefault)
 	if o.Log == nil {

@@ -393,7 +393,7 @@ func TestSubmitRefused(t *testing.T) {
 		want   int
 	}{
 		"nobody":  {func(m *mailflow.Mail) { m.Recipients = nil }, 554},
-		"hops":    {func(m *mailflow.Mail) { m.Message.Received = hopsMax + 1 }, 554},
+		"hops":    {func(m *mailflow.Mail) { m.Message.Received = mailflow.HopsMax + 1 }, 554},
 		"many":    {func(m *mailflow.Mail) { m.Recipients = make([]mailflow.Recipient, recipientsMax+1) }, 452},
 		"no body": {func(m *mailflow.Mail) { m.Body = blob.Body{} }, 0},
 	} {

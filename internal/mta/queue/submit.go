@@ -49,7 +49,7 @@ func (q *Queue) check(m *mailflow.Mail) error {
 		return smtp.NewError(554, smtp.EnhancedCode{5, 5, 1}, "No recipients")
 	case len(m.Recipients) > recipientsMax:
 		return smtp.NewError(452, smtp.EnhancedCode{4, 5, 3}, "Too many recipients")
-	case m.Message != nil && m.Message.Received > hopsMax:
+	case m.Message != nil && m.Message.Received > q.options.HopsMax:
 		return smtp.NewError(554, smtp.EnhancedCode{5, 4, 6}, "Too many hops: the mail goes in a circle")
 	case m.Body.IsZero():
 		return fmt.Errorf("submit %s: the mail has no body", m.ID)

@@ -29,10 +29,15 @@ type policy struct {
 // before what the configuration says about all.
 func (t *Transport) tlsPolicy(hop mailflow.NextHop, h *host) policy {
 	o := &t.options.TLS
-	if c, ok := t.options.Credentials[hop.Auth]; ok && hop.Auth != "" && h.socket == "" {
-		return policy{implicit: hop.Port == portSMTPS, require: true, verify: !c.AnyCertificate}
+	implicit := hop.Port == portSMTPS
+	if r, ok := t.options.Relays[hop.Relay]; ok && h.socket == "" {
+		login := r.Credentials.User != ""
+		implicit = implicit || r.ImplicitTLS
+		if login || r.ImplicitTLS || r.TLS >= TLSEncrypt {
+			return policy{implicit: implicit, require: true, verify: r.TLS == TLSVerify || login && !r.AnyCertificate}
+		}
 	}
-	return policy{off: o.Off || h.socket != "" || hop.Transport == lmtp && isLoopback(h), implicit: hop.Port == portSMTPS, fallback: !o.NoFallback}
+	return policy{off: o.Off || h.socket != "" || hop.Transport == lmtp && isLoopback(h), implicit: implicit, fallback: !o.NoFallback}
 }
 
 func isLoopback(h *host) bool { return h.addr.IsValid() && h.addr.IsLoopback() }
@@ -140,14 +145,19 @@ func (t *Transport) secure(ctx context.Context, c *conn, h *host, p policy) erro
 	} else if p.require {
 		return failure(451, smtp.EnhancedCode{4, 7, 5}, "The host "+h.name+" offers no TLS")
 	}
-	if c.hop.Auth == "" {
+	if c.hop.Relay == "" {
 		return nil
 	}
-	credentials, ok := t.options.Credentials[c.hop.Auth]
+	relay, ok := t.options.Relays[c.hop.Relay]
 	if !ok {
-		return failure(451, smtp.EnhancedCode{4, 7, 8}, "The credentials for "+h.name+" are not configured")
+		// The mail has waited while the configuration changed: what is demanded of this host
+		// is not known any more.
+		return failure(451, smtp.EnhancedCode{4, 7, 8}, "The relay host "+h.name+" is no longer configured")
 	}
-	if err := c.client.Auth(ctx, credentials.Credentials); err != nil {
+	if relay.Credentials.User == "" {
+		return nil
+	}
+	if err := c.client.Auth(ctx, relay.Credentials); err != nil {
 		// Whatever the server says: it refuses us and not the mail.
 		return failure(451, smtp.EnhancedCode{4, 7, 8}, "Log-in at "+h.name+" failed: "+err.Error())
 	}

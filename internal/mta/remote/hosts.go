@@ -187,10 +187,10 @@ func (t *Transport) usable(hop mailflow.NextHop, h *host, addrs []netip.Addr, po
 }
 
 // isSenders tells whether the next hop is an address literal that may come from the
-// recipient's address, not from the configuration: those with a port or credentials, and
+// recipient's address, not from the configuration: those with a port or an entry of Options.Relays, and
 // LMTP, are configured.
 func isSenders(hop mailflow.NextHop) bool {
-	return hop.Transport != lmtp && hop.Port == 0 && hop.Auth == ""
+	return hop.Transport != lmtp && hop.Port == 0 && hop.Relay == ""
 }
 
 // isListener tells whether a target is one of our own listeners.

@@ -49,8 +49,8 @@ type Options struct {
 	Source4  netip.Addr // to connect from, not valid: any
 	Source6  netip.Addr
 
-	Credentials map[string]Credentials // by NextHop.Auth
-	TLS         TLSOptions
+	Relays map[string]Relay // by NextHop.Relay
+	TLS    TLSOptions
 
 	ConnectTimeout time.Duration      // 0: ConnectTimeoutDefault
 	Timeouts       smtpclient.Options // only the durations are used
@@ -65,11 +65,25 @@ type Options struct {
 	Log  *slog.Logger // nil: slog.Default
 }
 
-// Credentials log in to a relay host. Its certificate must then be valid for its name.
-type Credentials struct {
-	sasl.Credentials
+// Relay is what is known and demanded of a relay host that the configuration names.
+type Relay struct {
+	// Credentials to log in with, User "": no log-in. With them TLS is demanded as by
+	// TLSVerify, but for AnyCertificate.
+	Credentials    sasl.Credentials
 	AnyCertificate bool // give the password to whoever answers
+	TLS            TLSLevel
+	ImplicitTLS    bool // TLS from the first octet, which is demanded then (RFC 8314, 3.3)
 }
+
+// TLSLevel is what is demanded of TLS.
+type TLSLevel uint8
+
+// The levels.
+const (
+	TLSMay     TLSLevel = iota // used where it is offered, proves nothing (RFC 7435)
+	TLSEncrypt                 // no mail without it
+	TLSVerify                  // nor where the certificate is not valid for the host's name
+)
 
 // TLSOptions say how STARTTLS is used.
 type TLSOptions struct {
@@ -77,7 +91,7 @@ type TLSOptions struct {
 	// NoFallback lets mail wait where the handshake fails, instead of sending it in the
 	// clear as to a server that does not offer TLS.
 	NoFallback bool
-	Roots      *x509.CertPool // for relay hosts with credentials, nil: the system's
+	Roots      *x509.CertPool // for relay hosts whose certificate counts, nil: the system's
 }
 
 // Bodies opens bodies; *blob.Bodies is one.

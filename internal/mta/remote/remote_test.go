@@ -269,7 +269,7 @@ const tlsTooNew = 0x0399
 
 func TestRelayHost(t *testing.T) {
 	config, roots := certificate(t, "smart.test")
-	hop := mailflow.NextHop{Transport: "smtp", Domain: "smart.test", NoMX: true, Port: 587, Auth: "smart"}
+	hop := mailflow.NextHop{Transport: "smtp", Domain: "smart.test", NoMX: true, Port: 587, Relay: "smart"}
 	for _, c := range []struct {
 		name   string
 		server *server
@@ -280,17 +280,17 @@ func TestRelayHost(t *testing.T) {
 		{name: "certificate of nobody", server: &server{tls: config, caps: []string{"AUTH PLAIN"}}, want: "4 451 4.7.5 us"},
 		{name: "any certificate", server: &server{tls: config, caps: []string{"AUTH PLAIN"}},
 			change: func(o *Options) {
-				o.Credentials["smart"] = Credentials{sasl.Credentials{User: "u", Password: "p"}, true}
+				o.Relays["smart"] = Relay{Credentials: sasl.Credentials{User: "u", Password: "p"}, AnyCertificate: true}
 			}, want: taken + "smart.test"},
 		{name: "no TLS", server: &server{caps: []string{"AUTH PLAIN"}}, change: func(o *Options) { o.TLS.Roots = roots }, want: "4 451 4.7.5 us"},
 		{name: "wrong password", server: &server{tls: config, caps: []string{"AUTH PLAIN"}, replies: map[string]string{"AUTH": "535 5.7.8 no"}},
 			change: func(o *Options) { o.TLS.Roots = roots }, want: "4 451 4.7.8 us"},
 		{name: "no mechanism", server: &server{tls: config}, change: func(o *Options) { o.TLS.Roots = roots }, want: "4 451 4.7.8 us"},
-		{name: "no credentials", server: &server{tls: config}, change: func(o *Options) { o.Credentials = nil }, want: "4 451 4.7.8 us"},
+		{name: "no credentials", server: &server{tls: config}, change: func(o *Options) { o.Relays = nil }, want: "4 451 4.7.8 us"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t, netOf{"192.0.2.7:587": c.server}, func(o *Options) {
-				o.Credentials = map[string]Credentials{"smart": {Credentials: sasl.Credentials{User: "u", Password: "p"}}}
+				o.Relays = map[string]Relay{"smart": {Credentials: sasl.Credentials{User: "u", Password: "p"}}}
 				if c.change != nil {
 					c.change(o)
 				}
@@ -301,6 +301,46 @@ func TestRelayHost(t *testing.T) {
 			}
 			if strings.HasPrefix(c.want, "4 451 4.7.5") && c.server.said("AUTH") > 0 {
 				t.Error("the password was sent")
+			}
+		})
+	}
+}
+
+// TestRelayLevels: what the configuration demands of a relay host without log-in.
+func TestRelayLevels(t *testing.T) {
+	config, roots := certificate(t, "smart.test")
+	other, _ := certificate(t, "other.test")
+	for _, c := range []struct {
+		name   string
+		server *server
+		relay  Relay
+		want   string
+		tls    bool
+	}{
+		{name: "may, not offered", server: &server{}, want: taken + "smart.test"},
+		{name: "encrypt, any certificate", server: &server{tls: other}, relay: Relay{TLS: TLSEncrypt}, want: taken + "smart.test", tls: true},
+		{name: "encrypt, not offered", server: &server{}, relay: Relay{TLS: TLSEncrypt}, want: "4 451 4.7.5 us"},
+		{name: "encrypt, refused", server: &server{tls: config, replies: map[string]string{"STARTTLS": "454 4.7.0 not now"}}, relay: Relay{TLS: TLSEncrypt}, want: "4 454 4.7.0 smart.test"},
+		{name: "verify", server: &server{tls: config}, relay: Relay{TLS: TLSVerify}, want: taken + "smart.test", tls: true},
+		{name: "verify, another's certificate", server: &server{tls: other}, relay: Relay{TLS: TLSVerify}, want: "4 451 4.7.5 us"},
+		{name: "implicit", server: &server{tls: config, implicit: true}, relay: Relay{ImplicitTLS: true}, want: taken + "smart.test", tls: true},
+		{name: "implicit, verify, another's certificate", server: &server{tls: other, implicit: true}, relay: Relay{ImplicitTLS: true, TLS: TLSVerify}, want: "4 451 4.7.5 us"},
+		{name: "implicit, in the clear there", server: &server{}, relay: Relay{ImplicitTLS: true}, want: "4 451 4.7.5 us"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t, netOf{"192.0.2.7:2587": c.server}, func(o *Options) {
+				o.TLS.Roots, o.Relays = roots, map[string]Relay{"smart": c.relay}
+			})
+			s.names.Add("$ORIGIN smart.test.\n@ IN A 192.0.2.7\n")
+			hop := mailflow.NextHop{Transport: "smtp", Domain: "smart.test", NoMX: true, Port: 2587, Relay: "smart"}
+			if got := s.deliver(s.mail("a@x.test"), hop); got != c.want {
+				t.Fatalf("got %q, want %q", got, c.want)
+			}
+			if sent := c.server.said("MAIL"); (sent > 0) != strings.HasPrefix(c.want, taken) {
+				t.Errorf("%d MAIL", sent)
+			}
+			if st := s.transport.Deliver(t.Context(), s.mail("a@x.test"), hop); c.tls != (st[0].TLS != "") {
+				t.Errorf("status tells %+v", st[0])
 			}
 		})
 	}

@@ -34,6 +34,7 @@ type server struct {
 	caps     []string          // behind EHLO
 	replies  map[string]string // "RCPT a@x.test", or the word alone; "END" is the end of the content
 	tls      *tls.Config
+	implicit bool   // TLS from the first octet
 	inject   string // sent behind the reply to STARTTLS
 	hangUp   string // the word behind which the connection is closed without an answer
 	hangUpAt int    // only on this connection, from 1; 0: all
@@ -57,9 +58,16 @@ func (s *server) serve(nc net.Conn) {
 	if greeting == "" {
 		greeting = "220 mx ready"
 	}
+	if s.implicit {
+		t := tls.Server(nc, s.tls)
+		if t.Handshake() != nil {
+			return
+		}
+		nc = t
+	}
 	r := bufio.NewReader(nc)
 	fmt.Fprintf(nc, "%s\r\n", greeting)
-	rcpts, secure := 0, false
+	rcpts, secure := 0, s.implicit
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {

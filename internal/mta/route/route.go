@@ -39,8 +39,8 @@ type Options struct {
 	Directory Resolver
 	// RelayHost gets all mail that is not ours and has no next hop; "": each domain's MX.
 	RelayHost string
-	// RelayAuth names the credentials for RelayHost, "": none.
-	RelayAuth string
+	// RelayName is NextHop.Name for RelayHost.
+	RelayName string
 	// NextHops has a next hop for a domain, or with a leading dot for all domains below
 	// it; the longest match wins. It wins over the directory too: a domain that is ours
 	// but whose mailboxes lie elsewhere is named here.
@@ -50,7 +50,7 @@ type Options struct {
 // NextHop is one entry of Options.NextHops.
 type NextHop struct {
 	Hop  string // see ParseNextHop
-	Auth string // name of the credentials, "": none
+	Name string // for mailflow.NextHop.Relay, "": nothing is said of the host
 }
 
 // Route is where one recipient's mail goes.
@@ -74,7 +74,7 @@ func New(o Options) (*Router, error) {
 		if err != nil {
 			return nil, fmt.Errorf("relay host: %w", err)
 		}
-		hop.Auth = o.RelayAuth
+		hop.Relay = o.RelayName
 		r.relay = &hop
 	}
 	for domain, next := range o.NextHops {
@@ -87,7 +87,7 @@ func New(o Options) (*Router, error) {
 		if err != nil {
 			return nil, fmt.Errorf("next hop for %q: %w", domain, err)
 		}
-		hop.Auth = next.Auth
+		hop.Relay = next.Name
 		if below {
 			d = "." + d
 		}
@@ -212,7 +212,7 @@ func formatLiteral(ip netip.Addr) string {
 	return "[IPv6:" + ip.String() + "]"
 }
 
-// Format prints a next hop so that ParseNextHop reads it again; credentials are left out.
+// Format prints a next hop so that ParseNextHop reads it again; the name is left out.
 func Format(h mailflow.NextHop) string {
 	s := h.Domain
 	if h.NoMX && h.Transport == SMTP && !strings.HasPrefix(s, "[") && !strings.HasPrefix(s, socketPrefix) {

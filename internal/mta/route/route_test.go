@@ -82,11 +82,11 @@ func (d fakeDirectory) Resolve(_ context.Context, a address.Address) (directory.
 func TestRoute(t *testing.T) {
 	direct := Options{Directory: fakeDirectory{}, NextHops: map[string]NextHop{
 		"dovecot.ours.test": {Hop: "lmtp:[127.0.0.1]:24"},
-		".corp.test":        {Hop: "[gw.corp.test]", Auth: "gw"},
+		".corp.test":        {Hop: "[gw.corp.test]", Name: "gw"},
 		".b.corp.test":      {Hop: "[gw2.corp.test]"},
 		"bücher.test":       {Hop: "[b.test]"},
 	}}
-	relayed := Options{Directory: fakeDirectory{}, RelayHost: "[smart.test]:587", RelayAuth: "smart"}
+	relayed := Options{Directory: fakeDirectory{}, RelayHost: "[smart.test]:587", RelayName: "smart"}
 	for _, c := range []struct {
 		name    string
 		options Options
@@ -125,7 +125,7 @@ func TestRoute(t *testing.T) {
 			case route.Local:
 				got = "local"
 			default:
-				got = Format(route.Hop) + " " + route.Hop.Auth
+				got = Format(route.Hop) + " " + route.Hop.Relay
 			}
 			if got != c.want {
 				t.Fatalf("got %q, want %q", got, c.want)

@@ -42,8 +42,9 @@ type Options struct {
 	Submitter mailflow.Submitter
 	Bodies    mailflow.Stager
 	Clock     Clock
-	SizeMax   int64        // octets of a message; 0: smtpserver's default
-	Logger    *slog.Logger // nil: nothing is logged
+	// Limits of a message; a Size of 0 is smtpserver's default.
+	Limits mailflow.ContentLimits
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // Clock makes ids for mail in transit; *hlc.Clock is one.
@@ -57,8 +58,8 @@ type Submitter struct {
 
 // New returns a Submitter.
 func New(o Options) *Submitter {
-	if o.SizeMax == 0 {
-		o.SizeMax = smtpserver.DefaultSizeMax
+	if o.Limits.Size == 0 {
+		o.Limits.Size = smtpserver.DefaultSizeMax
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -143,14 +144,14 @@ func (s *Submitter) take(ctx context.Context, who directory.Principal, e Envelop
 	if err != nil {
 		return 0, nil, err
 	}
-	mended := message.EditHeader(content, message.HeaderOctetsMax, func(block []byte) ([]byte, error) {
+	mended := message.EditHeader(content, s.headerMax(), func(block []byte) ([]byte, error) {
 		return s.mend(ctx, who, block)
 	})
 	top, err := s.top(ctx, m, &e)
 	if err != nil {
 		return 0, nil, err
 	}
-	body, structure, err := mailflow.Arrive(ctx, s.options.Bodies, top, mended, s.options.SizeMax)
+	body, structure, err := mailflow.Arrive(ctx, s.options.Bodies, top, mended, s.options.Limits)
 	if err != nil {
 		if errors.Is(err, message.ErrHeaderTooLarge) {
 			err = mailflow.ErrHeader.With(err)
@@ -165,6 +166,14 @@ func (s *Submitter) take(ctx context.Context, who directory.Principal, e Envelop
 		return 0, nil, fmt.Errorf("submit %s: %w", m.ID, err)
 	}
 	return m.ID, statuses, nil
+}
+
+// headerMax is the largest header that is read to be mended, in octets.
+func (s *Submitter) headerMax() int {
+	if n := s.options.Limits.Header.HeaderOctets; n > 0 {
+		return n
+	}
+	return message.HeaderOctetsMax
 }
 
 // mail makes the mail of an envelope.

@@ -104,7 +104,7 @@ func newTest(t *testing.T) (*Submitter, *submitted) {
 	clock := hlc.NewClock(1)
 	bodies := blob.NewBodies(memkv.New(), memblob.New(), clock)
 	sub := &submitted{t: t, bodies: bodies}
-	s := New(Options{Hostname: "mx.our.example", Directory: people{}, Submitter: sub, Bodies: bodies, Clock: clock, SizeMax: 10_000})
+	s := New(Options{Hostname: "mx.our.example", Directory: people{}, Submitter: sub, Bodies: bodies, Clock: clock, Limits: mailflow.ContentLimits{Size: 10_000}})
 	s.now = func() time.Time { return testTime }
 	return s, sub
 }
