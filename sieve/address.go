@@ -122,7 +122,7 @@ func (t *addressTest) evaluate(r *run) (bool, error) {
 				values = append(values, v)
 			}
 		}
-		return values, r.work(len(values))
+		return values, r.work(keyCost * len(list))
 	})
 }
 

@@ -58,14 +58,14 @@ func (t *bodyTest) evaluate(r *run) (bool, error) {
 			if contentMatches(p, types) {
 				s.content(p)
 			}
-			return !s.found && s.err == nil
+			return s.visit()
 		})
 	default:
 		top.Walk(func(p *message.Part) bool {
 			if p.Type == "text" {
 				s.text(p)
 			}
-			return !s.found && s.err == nil
+			return s.visit()
 		})
 	}
 	if s.err == nil && t.match.kind == matchCount {
@@ -87,6 +87,20 @@ func contentMatches(p *message.Part, types []string) bool {
 		}
 	}
 	return false
+}
+
+// What visiting a part and reading a text cost, in octets compared.
+const (
+	visitCost = 16
+	pieceCost = 1024
+)
+
+// visit counts a part; false ends the walk.
+func (s *bodyScan) visit() bool {
+	if s.err == nil {
+		s.err = s.r.work(visitCost)
+	}
+	return !s.found && s.err == nil
 }
 
 // content matches what belongs to a part itself: of containers only what is around the
@@ -115,8 +129,13 @@ func (s *bodyScan) content(p *message.Part) {
 // read reads a stretch of the message, cut to the limit.
 func (s *bodyScan) read(src io.ReaderAt, from, to int64) []byte {
 	b, err := io.ReadAll(io.NewSectionReader(src, from, min(to-from, int64(s.r.limits.BodyOctets))))
-	if err != nil && s.err == nil {
-		s.err = fmt.Errorf("sieve: read body: %w", err)
+	if err == nil {
+		err = s.r.work(len(b))
+	} else {
+		err = fmt.Errorf("sieve: read body: %w", err)
+	}
+	if s.err == nil {
+		s.err = err
 	}
 	return b
 }
@@ -140,6 +159,9 @@ func (s *bodyScan) piece(text io.Reader) {
 		return
 	}
 	s.count++
+	if s.err = s.r.work(pieceCost); s.err != nil {
+		return
+	}
 	switch {
 	case s.match.kind == matchCount:
 	case s.match.kind == matchContains && (s.match.compare == octet || s.match.compare == asciiCasemap):
@@ -169,7 +191,10 @@ func (r *run) search(text io.Reader, m *matcher) (bool, error) {
 		keys[i] = []byte(k.folded)
 		longest = max(longest, len(keys[i]))
 	}
-	buf := make([]byte, longest-1+searchChunk)
+	if len(r.chunk) < longest-1+searchChunk {
+		r.chunk = make([]byte, longest-1+searchChunk)
+	}
+	buf := r.chunk
 	held := 0
 	for {
 		n, err := io.ReadFull(text, buf[held:held+searchChunk])

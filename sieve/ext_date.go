@@ -74,6 +74,9 @@ func (t *dateTest) evaluate(r *run) (bool, error) {
 		return t.match.any(r, []string{v})
 	}
 	return t.scan.any(r, t.match, func(_ *message.Part, f *field) ([]string, error) {
+		if err := r.work(parseCost * len(f.Value)); err != nil {
+			return nil, err
+		}
 		s := f.Unfolded()
 		if i := strings.LastIndexByte(s, ';'); i >= 0 {
 			s = s[i+1:] // of Received and the like (RFC 5260, 4)

@@ -60,12 +60,13 @@ func (t *duplicateTest) evaluate(r *run) (bool, error) {
 			return false, err
 		}
 	}
+	if err := r.work(parseCost * (len(handle) + len(id))); err != nil {
+		return false, err
+	}
 	key := memoryKey("duplicate", strconv.FormatBool(t.handle != nil), handle, id)
-	seen := false
-	if r.in.Memory != nil {
-		if seen, err = r.in.Memory.Seen(r.ctx, key); err != nil {
-			return false, err
-		}
+	seen, err := r.seen(key)
+	if err != nil {
+		return false, err
 	}
 	if r.in.Trace != nil {
 		r.explain("the id %q was seen before: %v", shown(id), seen)
@@ -74,6 +75,21 @@ func (t *duplicateTest) evaluate(r *run) (bool, error) {
 		return seen, r.mark(key, t.interval)
 	}
 	return seen, nil
+}
+
+// askCost is what a question to one of the interfaces of Input costs, in octets compared:
+// with the default limits a run asks at most some thousands.
+const askCost = 64 << 10
+
+// seen asks the memory.
+func (r *run) seen(key string) (bool, error) {
+	if r.in.Memory == nil {
+		return false, nil
+	}
+	if err := r.work(askCost); err != nil {
+		return false, err
+	}
+	return r.in.Memory.Seen(r.ctx, key)
 }
 
 // mark notes what to remember, each key once.

@@ -101,6 +101,11 @@ func (f *flagCommand) execute(r *run) (flow, error) {
 	if err != nil {
 		return flowStop, err
 	}
+	for _, s := range words {
+		if err := r.work(parseCost * len(s)); err != nil {
+			return flowStop, err
+		}
+	}
 	now := r.flags
 	if f.variable != nil {
 		now = cleanFlags(nil, []string{r.load(*f.variable)})

@@ -97,7 +97,7 @@ func (i *includeCommand) find(r *run) (*Script, error) {
 	if r.in.Includes == nil {
 		return nil, nil
 	}
-	if err := r.work(includeCost); err != nil {
+	if err := r.work(askCost); err != nil {
 		return nil, err
 	}
 	s, err := r.in.Includes.Script(r.ctx, i.what.Name, i.what.Global)
@@ -107,10 +107,6 @@ func (i *includeCommand) find(r *run) (*Script, error) {
 	}
 	return s, err
 }
-
-// includeCost is what finding a script costs, in octets compared: with the default limits
-// a run includes at most some thousands.
-const includeCost = 64 << 10
 
 // running tells whether a script is being run, from the one outermost on.
 func (r *run) running(what Include) bool {

@@ -30,6 +30,9 @@ func (t *existence) evaluate(r *run) (bool, error) {
 }
 
 func (t *existence) exists(r *run, name string) (bool, error) {
+	if err := r.work(askCost); err != nil {
+		return false, err
+	}
 	switch {
 	case !t.ids && strings.EqualFold(name, "INBOX"):
 		return true, nil
@@ -77,6 +80,9 @@ func (t *specialUseTest) evaluate(r *run) (bool, error) {
 	for _, use := range uses {
 		if !isSpecialUse(use) {
 			return false, nil
+		}
+		if err := r.work(askCost); err != nil {
+			return false, err
 		}
 		if ok, err := r.in.Mailboxes.SpecialUse(r.ctx, name, use); err != nil || !ok {
 			return false, err
@@ -138,6 +144,9 @@ func metadataMailbox(r *run, t *text) (string, error) {
 func (r *run) metadata(name, annotation string) (string, bool, error) {
 	if r.in.Mailboxes == nil {
 		return "", false, nil
+	}
+	if err := r.work(askCost); err != nil {
+		return "", false, err
 	}
 	return r.in.Mailboxes.Metadata(r.ctx, name, annotation)
 }

@@ -344,6 +344,9 @@ func (t *validMethod) evaluate(r *run) (bool, error) {
 		return false, err
 	}
 	for _, m := range methods {
+		if err := r.work(parseCost * len(m)); err != nil {
+			return false, err
+		}
 		if _, fault := parseMailto(m); fault != "" {
 			r.explain("%s", fault)
 			return false, nil
@@ -369,6 +372,9 @@ func (t *methodCapability) evaluate(r *run) (bool, error) {
 	}
 	capability, err := t.capability.expand(r)
 	if err != nil {
+		return false, err
+	}
+	if err := r.work(parseCost * len(method)); err != nil {
 		return false, err
 	}
 	scheme, _, _ := strings.Cut(method, ":")

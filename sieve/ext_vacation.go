@@ -108,8 +108,8 @@ func (v *vacationCommand) execute(r *run) (flow, error) {
 	if err != nil {
 		return flowStop, err
 	}
-	if why == "" && r.in.Memory != nil && v.interval > 0 {
-		seen, err := r.in.Memory.Seen(r.ctx, a.Key)
+	if why == "" && v.interval > 0 {
+		seen, err := r.seen(a.Key)
 		if err != nil {
 			return flowStop, err
 		}

@@ -241,9 +241,16 @@ func (t *headerTest) evaluate(r *run) (bool, error) {
 		return false, err
 	}
 	return t.scan.any(r, t.match, func(_ *message.Part, f *field) ([]string, error) {
+		if err := r.work(parseCost * len(f.Value)); err != nil {
+			return nil, err
+		}
 		return mimeValues(f, t.option, params), nil
 	})
 }
+
+// parseCost is what an octet of a field costs that is taken apart for one test, in octets
+// compared.
+const parseCost = 4
 
 // mimeValues takes a MIME field apart.
 func mimeValues(f *field, option mimeOption, params []string) []string {

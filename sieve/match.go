@@ -217,6 +217,9 @@ func (m *matcher) key(r *run, i int) (*matchKey, error) {
 // regexCost is what compiling an octet of a regular expression costs, in octets compared.
 const regexCost = 4096
 
+// keyCost is what a key costs besides its length, in octets compared.
+const keyCost = 16
+
 // value compares one value with all keys.
 func (m *matcher) value(r *run, v string) (bool, error) {
 	folded := ""
@@ -228,7 +231,7 @@ func (m *matcher) value(r *run, v string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if err := r.work(len(v) + len(k.folded)); err != nil {
+		if err := r.work(keyCost + len(v) + len(k.folded)); err != nil {
 			return false, err
 		}
 		ok, err := m.one(r, k, v, folded)
@@ -320,9 +323,13 @@ func (m *matcher) matchGlob(r *run, g *glob, v string) (bool, error) {
 	return true, nil
 }
 
+// threadCost is what an instruction of an expression costs for each octet of the text, in
+// octets compared.
+const threadCost = 2
+
 // matchRegex compares with a regular expression and sets the match variables.
 func (m *matcher) matchRegex(r *run, re *regex, v string) (bool, error) {
-	if err := r.work(len(v) * (1 + re.instructions)); err != nil {
+	if err := r.work(len(v) * (1 + threadCost*re.instructions)); err != nil {
 		return false, err
 	}
 	if !m.capture {

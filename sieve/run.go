@@ -82,6 +82,7 @@ type run struct {
 	doc   *document
 	sent  *Edited // what redirect sends after an enclose
 	spans []span  // of the last glob, for its room
+	chunk []byte  // of the last search of a body, for its room
 
 	folded foldCache
 

@@ -55,7 +55,7 @@ func (t *text) expand(r *run) (string, error) {
 	if size > StringOctetsMax {
 		return "", r.failf("a string grows longer than %d octets", StringOctetsMax)
 	}
-	if err := r.work(size); err != nil {
+	if err := r.work(size + listCost*len(t.parts)); err != nil {
 		return "", err
 	}
 	var b strings.Builder
@@ -82,8 +82,14 @@ func (r *run) partValue(p *textPart) string {
 	return p.literal
 }
 
+// listCost is what one string of a list costs, in octets compared.
+const listCost = 8
+
 // expandAll expands a list.
 func expandAll(r *run, list []text) ([]string, error) {
+	if err := r.work(listCost * len(list)); err != nil {
+		return nil, err
+	}
 	values := make([]string, len(list))
 	for i := range list {
 		v, err := list[i].expand(r)
