@@ -27,7 +27,9 @@ import (
 //	o MESSAGE MAILBOX UID  entry of a message, beside its first one, which l names
 //	c MODSEQ N           change log
 //	i HASH               Message-ID and subject → thread
-//	r THREAD MESSAGE     members of a thread, beside the one it is named after
+//	r THREAD MESSAGE     members of a thread, beside the one it is named after; threads
+//	                     that joined it, by the message they are named after
+//	q THREAD             the thread that this one joined
 //	g MODSEQ N           expunged entries to be swept
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
@@ -57,6 +59,7 @@ const (
 	keyChange       = 'c'
 	keyMessageID    = 'i'
 	keyMember       = 'r'
+	keyJoined       = 'q'
 	keyGarbage      = 'g'
 	keyTodo         = 'd'
 	keyPending      = 'p'

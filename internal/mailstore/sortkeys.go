@@ -3,6 +3,7 @@ package mailstore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"postroad/internal/kv"
@@ -138,8 +139,43 @@ type keyBlock struct {
 	rows   int
 	first  MessageID
 	last   MessageID
-	hashes map[uint64]int
-	texts  map[string]int
+	hashes places[uint64]
+	texts  places[string]
+}
+
+// places tells where in a block a hash or a text stands. It looks through a list while
+// there are few, as in the one row that a delivery writes.
+type places[T comparable] struct {
+	list []T
+	at   map[T]int
+}
+
+// placesListed is how many are looked through.
+const placesListed = 12
+
+// back returns how far before the end v stands, from 1 on; 0: nowhere, and then it is put
+// there.
+func (p *places[T]) back(v T) int {
+	at, known := -1, false
+	if p.at != nil {
+		at, known = p.at[v]
+	} else if at = slices.Index(p.list, v); at >= 0 {
+		known = true
+	}
+	if known {
+		return len(p.list) - at
+	}
+	p.list = append(p.list, v)
+	switch {
+	case p.at != nil:
+		p.at[v] = len(p.list) - 1
+	case len(p.list) > placesListed:
+		p.at = make(map[T]int, 4*placesListed)
+		for i, v := range p.list {
+			p.at[v] = i
+		}
+	}
+	return 0
 }
 
 // full tells that no row should be added.
@@ -148,7 +184,7 @@ func (b *keyBlock) full() bool { return b.rows >= keyBlockRows || len(b.value) >
 // add adds a row, whose id is above those before.
 func (b *keyBlock) add(r *keyRow) {
 	if b.rows == 0 {
-		b.value, b.first = append(b.value, format1), r.id
+		b.value, b.first = append(make([]byte, 0, 128), format1), r.id
 		b.last = r.id
 	}
 	b.rows++
@@ -178,14 +214,9 @@ func (b *keyBlock) add(r *keyRow) {
 }
 
 func (b *keyBlock) hash(v []byte, h uint64) []byte {
-	n, known := b.hashes[h]
-	if known {
-		return binary.AppendUvarint(v, uint64(len(b.hashes)-n))
+	if n := b.hashes.back(h); n > 0 {
+		return binary.AppendUvarint(v, uint64(n))
 	}
-	if b.hashes == nil {
-		b.hashes = map[uint64]int{}
-	}
-	b.hashes[h] = len(b.hashes)
 	return binary.BigEndian.AppendUint64(append(v, 0), h)
 }
 
@@ -193,14 +224,9 @@ func (b *keyBlock) text(v []byte, t string) []byte {
 	if t == "" {
 		return append(v, 0)
 	}
-	n, known := b.texts[t]
-	if known {
-		return binary.AppendUvarint(v, uint64(len(b.texts)-n)<<1|1)
+	if n := b.texts.back(t); n > 0 {
+		return binary.AppendUvarint(v, uint64(n)<<1|1)
 	}
-	if b.texts == nil {
-		b.texts = map[string]int{}
-	}
-	b.texts[t] = len(b.texts)
 	v = binary.AppendUvarint(v, uint64(len(t))<<1)
 	return append(v, t...)
 }

@@ -578,55 +578,91 @@ func (s *sweep) finish() error {
 }
 
 // threads takes from the threads of the messages that went away what is not needed any
-// more: all of it with the last message; before that, what a message had written stays,
-// as a reply to it may still come.
+// more: all of it with the last message of the conversation; before that, what a message
+// had written stays, as a reply to it may still come.
 func (s *sweep) threads() error {
-	for id, freed := range s.freed {
-		members, err := threadMembers(s.snap, id)
+	done := map[ThreadID]bool{}
+	for id := range s.freed {
+		f, err := readFamily(s.snap, id)
 		if err != nil {
 			return err
 		}
-		alive := false
-		for _, m := range members {
-			if m.dead || s.goes(freed, m.id) {
+		if done[f.root()] {
+			continue
+		}
+		done[f.root()] = true
+		alive, err := s.familyLives(f)
+		if err != nil {
+			return err
+		}
+		if alive {
+			s.keepHashes(f)
+		} else {
+			s.dropFamily(f)
+		}
+	}
+	return nil
+}
+
+// familyLives tells whether some message of a conversation stays.
+func (s *sweep) familyLives(f *family) (bool, error) {
+	for i := range f.threads {
+		t := &f.threads[i]
+		for _, m := range t.members {
+			if m.dead || m.joins || s.goes(s.freed[t.id], m.id) {
 				continue
 			}
 			_, found, err := get(s.snap, key(keyList, m.id))
-			if err != nil {
-				return err
+			if found || err != nil {
+				return found, err
 			}
-			alive = alive || found
 		}
-		b := s.quiet()
-		if alive {
-			for _, m := range freed {
-				v := []byte{format1, memberDead}
-				for _, h := range m.hashes {
-					v = binary.BigEndian.AppendUint64(v, h)
-				}
-				b.Puts = append(b.Puts, kv.Put{Key: key(keyMember, id, m.id), Value: v})
+	}
+	return false, nil
+}
+
+// keepHashes writes down what the messages that go had written.
+func (s *sweep) keepHashes(f *family) {
+	b := s.quiet()
+	for i := range f.threads {
+		t := &f.threads[i]
+		for _, m := range s.freed[t.id] {
+			v := []byte{format1, memberDead}
+			for _, h := range m.hashes {
+				v = binary.BigEndian.AppendUint64(v, h)
 			}
-			continue
+			b.Puts = append(b.Puts, kv.Put{Key: key(keyMember, t.id, m.id), Value: v})
 		}
-		for _, m := range freed {
+	}
+}
+
+// dropFamily takes away all that there is of a conversation.
+func (s *sweep) dropFamily(f *family) {
+	b := s.quiet()
+	for i := range f.threads {
+		t := &f.threads[i]
+		if i > 0 {
+			s.cost++
+			b.Deletes = append(b.Deletes, key(keyJoined, t.id))
+		}
+		for _, m := range s.freed[t.id] {
 			for _, h := range m.hashes {
 				b.Deletes = append(b.Deletes, hashKey(h))
 			}
 		}
-		for _, m := range members {
+		for _, m := range t.members {
 			// What does not fit stays for ever: 17 octets each, in threads of hundreds of
 			// messages that were deleted one by one.
 			if s.cost += 1 + len(m.hashes); s.cost > sweepCostMax {
-				b.Ranges = append(b.Ranges, kv.Prefix(key(keyMember, id)))
+				b.Ranges = append(b.Ranges, kv.Prefix(key(keyMember, t.id)))
 				break
 			}
-			b.Deletes = append(b.Deletes, key(keyMember, id, m.id))
+			b.Deletes = append(b.Deletes, key(keyMember, t.id, m.id))
 			for _, h := range m.hashes {
 				b.Deletes = append(b.Deletes, hashKey(h))
 			}
 		}
 	}
-	return nil
 }
 
 func (s *sweep) goes(freed []member, id MessageID) bool {
