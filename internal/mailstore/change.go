@@ -19,6 +19,7 @@ const (
 	changeFlags    changeKind = 'f' // flags of UIDs
 	changeVanished changeKind = 'v' // UIDs expunged, with their messages
 	changeMailbox  changeKind = 'm' // a mailbox made, renamed, deleted or given a role
+	changeJoined   changeKind = 't' // a thread joined another one; the mailbox is 0, ids are the two
 )
 
 // changesKept is how many mod-sequences the log reaches back. VANISHED does not need it:
@@ -74,13 +75,19 @@ func logSlots(b *kv.Batch, kind changeKind, mailbox MailboxID, slots []*slot) {
 // logMailbox tells of a mailbox.
 func logMailbox(b *kv.Batch, mailbox MailboxID) { logChange(b, newChange(changeMailbox, mailbox)) }
 
+// logJoined tells of a thread that joined another one.
+func logJoined(b *kv.Batch, joined, to ThreadID) {
+	v := binary.BigEndian.AppendUint64(newChange(changeJoined, 0), uint64(joined))
+	logChange(b, binary.BigEndian.AppendUint64(v, uint64(to)))
+}
+
 // change is a record as it is read.
 type change struct {
 	modseq  uint64
 	kind    changeKind
 	mailbox MailboxID
 	uids    imap.UIDSet
-	ids     []MessageID // of changeVanished
+	ids     []MessageID // of changeVanished, changeJoined
 }
 
 // readChanges calls f for the changes after since, in order, until it returns false.
@@ -135,6 +142,8 @@ func readChange(e kv.Entry) (*change, error) {
 			id += MessageID(r.varint())
 			c.ids = append(c.ids, id)
 		}
+	case changeJoined:
+		c.ids = []MessageID{r.id(), r.id()}
 	case changeMailbox:
 	default:
 		r.fail()

@@ -27,7 +27,9 @@ import (
 //	o MESSAGE MAILBOX UID  entry of a message, beside its first one, which l names
 //	c MODSEQ N           change log
 //	i HASH               Message-ID and subject → thread
-//	r THREAD MESSAGE     members of a thread, beside the one it is named after
+//	r THREAD MESSAGE     members of a thread, beside the one it is named after; threads
+//	                     that joined it, by the message they are named after
+//	q THREAD             the thread that this one joined
 //	g MODSEQ N           expunged entries to be swept
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
@@ -35,6 +37,7 @@ import (
 //	q k HASH             what rules remember, until when: see memory.go
 //	q x TIME HASH        the same in the order in which it is forgotten
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
+//	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and
 // f does not say that it is gone. Flags are those of the block unless f has others. Who
@@ -59,11 +62,13 @@ const (
 	keyChange       = 'c'
 	keyMessageID    = 'i'
 	keyMember       = 'r'
+	keyJoined       = 'q'
 	keyGarbage      = 'g'
 	keyTodo         = 'd'
 	keyPending      = 'p'
 	keyStaged       = 'y'
 	keyMemory       = 'q'
+	keySort         = 'k'
 )
 
 const (

@@ -265,14 +265,14 @@ func (f *fixture) nothingLeft(messages int) {
 	f.Helper()
 	snap := got(f.a.snapshot(f.Context()))(f)
 	defer snap.Close()
-	for _, k := range []byte{keyList, keyMessage, keyEntryOf, keyMember, keyMessageID, keyGarbage, keyTodo, keyPending, keyStaged} {
+	for _, k := range []byte{keyList, keyMessage, keyEntryOf, keyMember, keyMessageID, keyGarbage, keyTodo, keyPending, keyStaged, keySort, keyJoined} {
 		n := 0
 		for range snap.Scan(kv.Prefix([]byte{k})) {
 			n++
 		}
 		want := 0
 		switch k {
-		case keyList, keyMessage, keyMessageID:
+		case keyList, keyMessage, keyMessageID, keySort:
 			want = messages
 		}
 		if n != want {

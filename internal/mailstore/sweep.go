@@ -99,6 +99,10 @@ func (a *Account) Sweep(ctx context.Context) error {
 		if err := a.pack(ctx, id); err != nil {
 			return storageError("pack entries", err)
 		}
+		a.packKeysLater() // what is new in a mailbox is new in the account
+	}
+	if err := a.tendKeys(ctx); err != nil {
+		return storageError("pack sort keys", err)
 	}
 	return storageError("trim the change log", a.trimChanges(ctx))
 }
@@ -234,7 +238,7 @@ func (a *Account) dropStaged(ctx context.Context, id hlc.ID, lock bool) error {
 			if err := s.messages(part); err != nil {
 				return err
 			}
-			return s.threads()
+			return s.finish()
 		})
 		if err != nil {
 			return err
@@ -276,7 +280,7 @@ func (a *Account) sweepGarbage(ctx context.Context, e *kv.Entry) error {
 			if next, err = s.entries(mailbox, uids); err != nil {
 				return err
 			}
-			return s.threads()
+			return s.finish()
 		})
 		if err != nil || again {
 			return err
@@ -305,7 +309,8 @@ type sweep struct {
 	chunks map[chunkName]*chunk
 	freed  map[ThreadID][]member // messages taken away in this commit
 	seen   map[MessageID]bool
-	cost   int // keys of the batch, about
+	cost   int                    // keys of the batch, about
+	keys   map[MessageID]*keyRows // blocks of sort keys that rows go out of
 }
 
 type chunkName struct {
@@ -319,7 +324,8 @@ func (a *Account) beginSweep(ctx context.Context, u *mailflow.Unit) (*sweep, err
 	if err != nil {
 		return nil, err
 	}
-	return &sweep{work: *w, chunks: map[chunkName]*chunk{}, freed: map[ThreadID][]member{}, seen: map[MessageID]bool{}}, nil
+	return &sweep{work: *w, chunks: map[chunkName]*chunk{}, freed: map[ThreadID][]member{},
+		keys: map[MessageID]*keyRows{}, seen: map[MessageID]bool{}}, nil
 }
 
 // full tells whether the commit should take no more messages.
@@ -523,8 +529,8 @@ func (s *sweep) message(id MessageID, v []byte) error {
 	b.Deletes = append(b.Deletes, key(keyList, id), key(keyMessage, id))
 	s.u.Drop(r.Body, holder(s.a.id, id))
 	s.freed[r.Thread] = append(s.freed[r.Thread], member{id: id, hashes: hashes})
-	s.cost += 3 + len(hashes) // with what threads adds
-	return nil
+	s.cost += 4 + len(hashes) // with what threads adds
+	return s.dropKeys(id)
 }
 
 // liveEntries returns the places of a message in mailboxes, as o keys and the list record
@@ -565,56 +571,98 @@ func (s *sweep) liveEntries(id MessageID) ([]Location, error) {
 	return all, nil
 }
 
+// finish takes away what went with the messages of the commit.
+func (s *sweep) finish() error {
+	s.keepKeys()
+	return s.threads()
+}
+
 // threads takes from the threads of the messages that went away what is not needed any
-// more: all of it with the last message; before that, what a message had written stays,
-// as a reply to it may still come.
+// more: all of it with the last message of the conversation; before that, what a message
+// had written stays, as a reply to it may still come.
 func (s *sweep) threads() error {
-	for id, freed := range s.freed {
-		members, err := threadMembers(s.snap, id)
+	done := map[ThreadID]bool{}
+	for id := range s.freed {
+		f, err := readFamily(s.snap, id)
 		if err != nil {
 			return err
 		}
-		alive := false
-		for _, m := range members {
-			if m.dead || s.goes(freed, m.id) {
+		if done[f.root()] {
+			continue
+		}
+		done[f.root()] = true
+		alive, err := s.familyLives(f)
+		if err != nil {
+			return err
+		}
+		if alive {
+			s.keepHashes(f)
+		} else {
+			s.dropFamily(f)
+		}
+	}
+	return nil
+}
+
+// familyLives tells whether some message of a conversation stays.
+func (s *sweep) familyLives(f *family) (bool, error) {
+	for i := range f.threads {
+		t := &f.threads[i]
+		for _, m := range t.members {
+			if m.dead || m.joins || s.goes(s.freed[t.id], m.id) {
 				continue
 			}
 			_, found, err := get(s.snap, key(keyList, m.id))
-			if err != nil {
-				return err
+			if found || err != nil {
+				return found, err
 			}
-			alive = alive || found
 		}
-		b := s.quiet()
-		if alive {
-			for _, m := range freed {
-				v := []byte{format1, memberDead}
-				for _, h := range m.hashes {
-					v = binary.BigEndian.AppendUint64(v, h)
-				}
-				b.Puts = append(b.Puts, kv.Put{Key: key(keyMember, id, m.id), Value: v})
+	}
+	return false, nil
+}
+
+// keepHashes writes down what the messages that go had written.
+func (s *sweep) keepHashes(f *family) {
+	b := s.quiet()
+	for i := range f.threads {
+		t := &f.threads[i]
+		for _, m := range s.freed[t.id] {
+			v := []byte{format1, memberDead}
+			for _, h := range m.hashes {
+				v = binary.BigEndian.AppendUint64(v, h)
 			}
-			continue
+			b.Puts = append(b.Puts, kv.Put{Key: key(keyMember, t.id, m.id), Value: v})
 		}
-		for _, m := range freed {
+	}
+}
+
+// dropFamily takes away all that there is of a conversation.
+func (s *sweep) dropFamily(f *family) {
+	b := s.quiet()
+	for i := range f.threads {
+		t := &f.threads[i]
+		if i > 0 {
+			s.cost++
+			b.Deletes = append(b.Deletes, key(keyJoined, t.id))
+		}
+		for _, m := range s.freed[t.id] {
 			for _, h := range m.hashes {
 				b.Deletes = append(b.Deletes, hashKey(h))
 			}
 		}
-		for _, m := range members {
+		for _, m := range t.members {
 			// What does not fit stays for ever: 17 octets each, in threads of hundreds of
 			// messages that were deleted one by one.
 			if s.cost += 1 + len(m.hashes); s.cost > sweepCostMax {
-				b.Ranges = append(b.Ranges, kv.Prefix(key(keyMember, id)))
+				b.Ranges = append(b.Ranges, kv.Prefix(key(keyMember, t.id)))
 				break
 			}
-			b.Deletes = append(b.Deletes, key(keyMember, id, m.id))
+			b.Deletes = append(b.Deletes, key(keyMember, t.id, m.id))
 			for _, h := range m.hashes {
 				b.Deletes = append(b.Deletes, hashKey(h))
 			}
 		}
 	}
-	return nil
 }
 
 func (s *sweep) goes(freed []member, id MessageID) bool {

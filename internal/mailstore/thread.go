@@ -17,7 +17,9 @@ import (
 // A thread is named after its first message. A message joins the thread of one that it
 // refers to, or that refers to it, if both have the same base subject (RFC 8621, 3). What
 // it refers to is remembered with it, so that siblings find each other, and a parent that
-// comes late finds its children. A message's thread never changes (RFC 8474, 5.3).
+// comes late finds its children. A message that refers to two threads shows that they are
+// one: the younger joins the older (joined.go). What is told of a message as its thread in
+// IMAP never changes (RFC 8474, 5.2).
 
 // threading is where a message belongs.
 type threading struct {
@@ -30,6 +32,7 @@ func (w *work) thread(id MessageID, m *message.Message) (threading, error) {
 	base := baseSubject(m.Subject)
 	b := w.quiet()
 	t := threading{}
+	var roots []ThreadID
 	for _, ref := range threadIDs(m) {
 		h := threadHash(ref, base)
 		if slices.Contains(t.hashes, h) {
@@ -46,15 +49,20 @@ func (w *work) thread(id MessageID, m *message.Message) (threading, error) {
 			continue
 		}
 		r := newReader(v)
-		if known := r.id(); t.thread == 0 {
-			t.thread = known
-		}
+		known := r.id()
 		if err := r.err("thread of a Message-ID"); err != nil {
 			return t, err
 		}
+		if known, err = w.root(known); err != nil {
+			return t, err
+		}
+		if !slices.Contains(roots, known) {
+			roots = append(roots, known)
+		}
 	}
-	if t.thread == 0 {
-		t.thread = id
+	if t.thread = id; len(roots) > 0 {
+		t.thread = w.join(roots)
+		b = w.quiet()
 	}
 	value := binary.BigEndian.AppendUint64([]byte{format1}, uint64(t.thread))
 	for _, h := range t.hashes {
@@ -66,7 +74,7 @@ func (w *work) thread(id MessageID, m *message.Message) (threading, error) {
 	return t, nil
 }
 
-// threadValue reads the value of an i key, one that this unit is about to write included.
+// threadValue reads the value of an i or q key, one that this unit is about to write included.
 func (w *work) threadValue(b *kv.Batch, k []byte) ([]byte, bool, error) {
 	if p := pending(b, k); p != nil {
 		return p.Value, true, nil
@@ -78,6 +86,7 @@ func (w *work) threadValue(b *kv.Batch, k []byte) ([]byte, bool, error) {
 const (
 	memberLives = 'l'
 	memberDead  = 'd' // then the hashes it wrote, to be taken away with the thread
+	memberJoins = 'j' // it is the name of a thread that joined
 )
 
 // threadIDs are the Message-IDs that decide on the thread, the most telling one first.
@@ -164,17 +173,19 @@ func trimTag(s string) string {
 	return s
 }
 
-// Thread returns the messages of a thread that are in some mailbox, oldest first.
+// Thread returns the messages of a conversation that are in some mailbox, oldest first: of
+// the thread, of those that joined it and of the one it joined.
 func (a *Account) Thread(ctx context.Context, id ThreadID) ([]MessageID, error) {
 	w, err := a.beginSweep(ctx, new(mailflow.Unit))
 	if err != nil {
 		return nil, err
 	}
 	defer w.close()
-	members, err := threadMembers(w.snap, id)
+	f, err := readFamily(w.snap, id)
 	if err != nil {
 		return nil, storageError("read a thread", err)
 	}
+	members := f.members()
 	var live []MessageID
 	for _, m := range members {
 		if m.dead {
@@ -196,6 +207,7 @@ func (a *Account) Thread(ctx context.Context, id ThreadID) ([]MessageID, error) 
 type member struct {
 	id     MessageID
 	dead   bool
+	joins  bool // id names a thread that joined, not a member
 	hashes []uint64
 }
 
@@ -209,7 +221,8 @@ func threadMembers(snap kv.Snapshot, id ThreadID) ([]member, error) {
 			return nil, fmt.Errorf("scan a thread: %w", err)
 		}
 		r := newReader(e.Value)
-		m := member{dead: r.octet() == memberDead}
+		kind := r.octet()
+		m := member{dead: kind == memberDead, joins: kind == memberJoins}
 		for len(r.b) > 0 {
 			m.hashes = append(m.hashes, r.uint64())
 		}
@@ -218,7 +231,7 @@ func threadMembers(snap kv.Snapshot, id ThreadID) ([]member, error) {
 		if r.bad || k.bad {
 			return nil, fmt.Errorf("%w: member of thread %s", ErrDamaged, id)
 		}
-		root = root || m.id == id
+		root = root || m.id == id && !m.joins
 		all = append(all, m)
 	}
 	if !root {
