@@ -1,6 +1,7 @@
 package mailstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -63,6 +64,9 @@ func (w *work) append(m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
 		var err error
 		if boxes[i], err = w.mailbox(id); err != nil {
 			return nil, err
+		}
+		if boxes[i].Recovery != nil {
+			return nil, fmt.Errorf("mailbox %s: %w", id, ErrNoMailbox)
 		}
 	}
 	row := Row{ID: w.a.store.o.Clock.Next(), InternalDate: m.InternalDate.Unix(), Size: uint32(m.Body.Size)}
@@ -213,8 +217,8 @@ func (s *staging) stage(ctx context.Context, part []*Incoming) error {
 			return err
 		}
 		defer w.close()
-		if _, err := w.mailbox(s.mailbox); err != nil {
-			return err
+		if m, err := w.mailbox(s.mailbox); err != nil || m.Recovery != nil {
+			return cmp.Or(err, ErrNoMailbox)
 		}
 		for _, in := range part {
 			if in.Body.Size > math.MaxUint32 {

@@ -92,6 +92,12 @@ type Options struct {
 	Poll      time.Duration // between looks at the versions of watched accounts; 0: 5 s
 	ViewBytes int64         // memory for views that nobody has open; 0: 64 MB
 
+	// Undelete is for how long what was expunged or deleted can be brought back; 0: not at all.
+	Undelete time.Duration
+	// UndeleteBytes bounds what is kept for that in an account, in octets: above it the
+	// oldest goes before its time, a sweep after it came; 0: no bound.
+	UndeleteBytes int64
+
 	SweepAfter time.Duration // how long the records of expunged messages stay for readers that have them in sight; 0: 1 minute
 }
 

@@ -100,6 +100,9 @@ func (a *Account) Sweep(ctx context.Context) error {
 			return storageError("pack entries", err)
 		}
 	}
+	if err := a.purge(ctx, time.Now()); err != nil {
+		return storageError("purge", err)
+	}
 	return storageError("trim the change log", a.trimChanges(ctx))
 }
 
@@ -656,8 +659,26 @@ type Location struct {
 	UID     uint32
 }
 
-// Locations returns where a message is; ErrNoMessage when nowhere.
+// Locations returns where a message is; ErrNoMessage when nowhere, or only where it can
+// be brought back from.
 func (a *Account) Locations(ctx context.Context, id MessageID) ([]Location, error) {
+	all, err := a.anywhere(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.Tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(l Location) bool { m := t.ID(l.Mailbox); return m == nil || m.Recovery != nil })
+	if len(all) == 0 {
+		return nil, fmt.Errorf("places of a message: %w", ErrNoMessage)
+	}
+	return all, nil
+}
+
+// anywhere is Locations with the recoverable mailboxes.
+func (a *Account) anywhere(ctx context.Context, id MessageID) ([]Location, error) {
 	s, err := a.beginSweep(ctx, new(mailflow.Unit))
 	if err != nil {
 		return nil, err

@@ -49,7 +49,7 @@ func (w *work) mailbox(id MailboxID) (*Mailbox, error) {
 	if m == nil {
 		return nil, fmt.Errorf("mailbox %s: %w", id, ErrNoMailbox)
 	}
-	k := key(keyMailbox, id)
+	k := m.key()
 	b := w.quiet()
 	for i := range b.Guards {
 		if bytes.Equal(b.Guards[i].Key, k) {
