@@ -370,3 +370,6 @@ func (a *Account) PurgeAll(ctx context.Context) error {
 	}
 	return a.forgetAll(ctx)
 }
+
+// Undeletes tells whether what is deleted can be brought back.
+func (s *Store) Undeletes() bool { return s.o.Undelete > 0 }
