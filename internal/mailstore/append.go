@@ -74,15 +74,15 @@ func (w *work) append(m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.charge(m.Body.Size*int64(len(boxes)), int64(len(boxes))); err != nil {
-		return nil, err
-	}
 	all := make([]*Appended, len(boxes))
 	for i, box := range boxes {
 		if all[i], err = w.appendTo(box, m, row, i == 0, t); err != nil {
 			return nil, err
 		}
 		all[i].Thread = t.thread
+	}
+	if err := w.charge(m.Body.Size*int64(len(boxes)), int64(len(boxes))); err != nil {
+		return nil, err
 	}
 	w.touch(mailboxes...)
 	w.u.Keep(m.Body, holder(w.a.id, row.ID))

@@ -32,6 +32,8 @@ import (
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
 //	y ID N               blocks staged for one COPY
+//	q                    lease of the organisation's quota: see pool.go
+//	W                    part of the quota that was warned of: see warn.go
 //	u MAILBOX            recoverable mailbox: see recoverable.go
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and

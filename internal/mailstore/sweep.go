@@ -103,6 +103,12 @@ func (a *Account) Sweep(ctx context.Context) error {
 	if err := a.purge(ctx, time.Now()); err != nil {
 		return storageError("purge", err)
 	}
+	if err := a.warn(ctx); err != nil && !errors.Is(err, ErrOverQuota) {
+		return storageError("warn of the quota", err)
+	}
+	if err := a.giveBack(ctx); err != nil {
+		return storageError("give back a lease", err)
+	}
 	return storageError("trim the change log", a.trimChanges(ctx))
 }
 
