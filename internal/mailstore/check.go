@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"postroad/internal/blob"
 	"postroad/internal/kv"
@@ -91,10 +92,13 @@ func (c *check) indexes() error {
 		}
 	}
 	var total tally
-	for _, m := range c.tree.All() {
+	for _, m := range slices.Concat(c.tree.All(), c.tree.Recoverable()) {
 		n, err := c.mailbox(m)
 		if err != nil {
 			return err
+		}
+		if m.Recovery != nil {
+			continue
 		}
 		total.messages += n.messages
 		total.octets += n.octets
@@ -297,7 +301,7 @@ func (c *check) bodies(ctx context.Context, read bool) error {
 		case err == nil:
 		case errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrDamaged):
 			// Expunged and swept since the snapshot is no finding.
-			if _, gone := c.a.Locations(ctx, id); !errors.Is(gone, ErrNoMessage) {
+			if _, gone := c.a.anywhere(ctx, id); !errors.Is(gone, ErrNoMessage) {
 				c.report(0, 0, id, "body: %v", err)
 			}
 		default:

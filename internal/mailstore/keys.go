@@ -38,6 +38,9 @@ import (
 //	q x TIME HASH        the same in the order in which it is forgotten
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
 //	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
+//	q                    lease of the organisation's quota: see pool.go
+//	W                    part of the quota that was warned of: see warn.go
+//	u MAILBOX            recoverable mailbox: see recoverable.go
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and
 // f does not say that it is gone. Flags are those of the block unless f has others. Who

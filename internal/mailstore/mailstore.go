@@ -16,6 +16,7 @@
 package mailstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,6 +93,18 @@ type Options struct {
 	Poll      time.Duration // between looks at the versions of watched accounts; 0: 5 s
 	ViewBytes int64         // memory for views that nobody has open; 0: 64 MB
 
+	// Undelete is for how long what was expunged or deleted can be brought back; 0: not at all.
+	Undelete time.Duration
+	// UndeleteBytes bounds what is kept for that in an account, in octets: above it the
+	// oldest goes before its time, a sweep after it came; 0: no bound.
+	UndeleteBytes int64
+
+	// WarnPercent are the parts of a quota at which its owner is warned, 1 to 100; none: never.
+	WarnPercent []int
+	// Warning writes a warning: a message of RFC 5322 with CRLF. It is called again for each
+	// try.
+	Warning func(ctx context.Context, w Warning) (string, error)
+
 	SweepAfter time.Duration // how long the records of expunged messages stay for readers that have them in sight; 0: 1 minute
 }
 
@@ -99,6 +112,10 @@ type Options struct {
 type Quota struct {
 	Bytes    int64 // octets of messages; each entry of a message counts
 	Messages int64 // entries
+
+	// Pool is the organisation whose quota counts too; it is set when the account is made and
+	// read nowhere else.
+	Pool string
 }
 
 // Usage is what it holds.

@@ -64,6 +64,10 @@ func (s *Store) Run(ctx context.Context) error {
 	defer func() { <-polled }()
 	s.findLeftovers(ctx)
 	for ctx.Err() == nil {
+		if id := s.nextWarning(); id != 0 {
+			s.warnOne(ctx, id)
+			continue
+		}
 		id, wait := s.nextSweep()
 		if id != 0 {
 			s.sweepOne(ctx, id)
@@ -278,7 +282,7 @@ func (s *Store) Delete(ctx context.Context, id AccountID) error {
 			}
 			b.Adds = append(b.Adds, kv.Add{Key: k, N: -n})
 		}
-		return nil
+		return s.prepareLeave(ctx, u, id, snap)
 	})
 }
 

@@ -104,6 +104,15 @@ func (a *Account) Sweep(ctx context.Context) error {
 	if err := a.tendKeys(ctx); err != nil {
 		return storageError("pack sort keys", err)
 	}
+	if err := a.purge(ctx, time.Now()); err != nil {
+		return storageError("purge", err)
+	}
+	if err := a.warn(ctx); err != nil && !errors.Is(err, ErrOverQuota) {
+		return storageError("warn of the quota", err)
+	}
+	if err := a.giveBack(ctx); err != nil {
+		return storageError("give back a lease", err)
+	}
 	return storageError("trim the change log", a.trimChanges(ctx))
 }
 
@@ -704,8 +713,26 @@ type Location struct {
 	UID     uint32
 }
 
-// Locations returns where a message is; ErrNoMessage when nowhere.
+// Locations returns where a message is; ErrNoMessage when nowhere, or only where it can
+// be brought back from.
 func (a *Account) Locations(ctx context.Context, id MessageID) ([]Location, error) {
+	all, err := a.anywhere(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.Tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(l Location) bool { m := t.ID(l.Mailbox); return m == nil || m.Recovery != nil })
+	if len(all) == 0 {
+		return nil, fmt.Errorf("places of a message: %w", ErrNoMessage)
+	}
+	return all, nil
+}
+
+// anywhere is Locations with the recoverable mailboxes.
+func (a *Account) anywhere(ctx context.Context, id MessageID) ([]Location, error) {
 	s, err := a.beginSweep(ctx, new(mailflow.Unit))
 	if err != nil {
 		return nil, err

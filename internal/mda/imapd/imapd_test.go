@@ -66,7 +66,7 @@ func newHouse(t *testing.T, q mailstore.Quota, wrap func(kv.Engine) kv.Engine) *
 	}
 	clock := hlc.NewClock(1)
 	bodies := blob.NewBodies(engine, memblob.New(), clock)
-	store := mailstore.New(mailstore.Options{Committer: &mailflow.Committer{Engine: engine, Bodies: bodies}, Clock: clock})
+	store := mailstore.New(mailstore.Options{Committer: &mailflow.Committer{Engine: engine, Bodies: bodies}, Clock: clock, Undelete: time.Hour})
 	id := clock.Next()
 	if err := store.Create(t.Context(), id, q); err != nil {
 		t.Fatal(err)
