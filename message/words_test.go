@@ -285,3 +285,23 @@ func ExampleFields() {
 	// Subject|one two
 	// X|y
 }
+
+func TestParseParams(t *testing.T) {
+	for _, c := range []struct{ in, first, params string }{
+		{"text/plain; charset=utf-8", "text/plain", "charset=utf-8"},
+		{" (c) attachment ; FileName*=utf-8''b%C3%A4d.com; size=3", "attachment", "filename=bäd.com size=3"},
+		{"auto-replied", "auto-replied", ""},
+		{"", "", ""},
+		{"; x=y", "", "x=y"},
+		{"a b=c", "a", "b=c"},
+	} {
+		first, params := ParseParams(c.in)
+		var got []string
+		for _, p := range params {
+			got = append(got, p.Name+"="+p.Value)
+		}
+		if first != c.first || strings.Join(got, " ") != c.params {
+			t.Errorf("%q: %q, %q", c.in, first, got)
+		}
+	}
+}

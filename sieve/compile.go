@@ -97,11 +97,6 @@ func (c *compiler) need(e extension, at position, what string) {
 	}
 }
 
-// uses tells whether an extension can be in use at all.
-func (c *compiler) uses(e extension) bool {
-	return c.required.has(e) || c.required.has(extIHave) && c.allowed.has(e)
-}
-
 // block compiles a list of commands; an if takes its elsif and else along.
 func (c *compiler) block(nodes []*node, top bool) []statement {
 	list := make([]statement, 0, len(nodes))
