@@ -261,7 +261,7 @@ func redirectMark(messageID string, to address.Address) string {
 
 // write stages a message for the unit.
 func (d *delivery) write(ctx context.Context, r io.Reader, size int64) (*written, error) {
-	body, m, err := mailflow.Arrive(ctx, d.o.Bodies, nil, r, size+writtenMax)
+	body, m, err := mailflow.Arrive(ctx, d.o.Bodies, nil, r, mailflow.ContentLimits{Size: size + writtenMax})
 	if err != nil {
 		return nil, fmt.Errorf("stage what a rule wrote: %w", err)
 	}
