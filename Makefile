@@ -7,8 +7,10 @@ VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo deve
 LDFLAGS := -s -w -X postroad/internal/server.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 FUZZTIME ?= 30s
+PREFIX  ?= /usr/local
+BENCH   ?= /tmp/mailbench
 
-.PHONY: all build run test unit check format vet staticcheck arch race interop crash fuzz bench bare clean
+.PHONY: bench-go bench-peers all build man install run test unit check format vet staticcheck arch race interop crash fuzz bench bare clean
 
 all: build
 
@@ -16,6 +18,22 @@ all: build
 build:
 	@mkdir -p $(BUILD)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/postroad ./cmd/postroad
+
+# The manual pages, from the program's own help and the configuration's comments.
+man: build
+	@mkdir -p docs/man
+	$(BUILD)/postroad man 1 > docs/man/postroad.1
+	$(BUILD)/postroad man 5 > docs/man/postroad.toml.5
+
+# The program, its manual and completion for shells, below DESTDIR and PREFIX.
+install: build
+	install -D -m 755 $(BUILD)/postroad $(DESTDIR)$(PREFIX)/bin/postroad
+	install -D -m 644 docs/man/postroad.1 $(DESTDIR)$(PREFIX)/share/man/man1/postroad.1
+	install -D -m 644 docs/man/postroad.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/postroad.toml.5
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(BUILD)/postroad completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/postroad
+	$(BUILD)/postroad completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_postroad
+	$(BUILD)/postroad completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/postroad.fish
 
 # The whole system on loopback, with accounts, and what to type into a mail program.
 run: build
@@ -68,9 +86,17 @@ fuzz:
 	    echo "== $$(dirname $$f) $$t"; $(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s ./$$(dirname $$f); \
 	  done; done
 
-# Go benchmarks; the side-by-side comparison is bench/run.sh (bench/README.md).
-bench:
+# Go benchmarks, and postroad beside the peers.
+bench: bench-go bench-peers
+
+bench-go:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Postroad beside Postfix, Dovecot and Cyrus in one run, as root; about an hour. It ends with
+# the tables in bench/RESULTS.md (bench/README.md).
+bench-peers: build
+	bench/peers.sh
+	BENCH=$(BENCH) POSTROAD=$(CURDIR)/$(BUILD)/postroad GO=$(GO) bench/side.sh
 
 # A bare Debian 12: clone, make run with one mail through it, make test.
 bare:

@@ -23,6 +23,7 @@ var completions = map[string]func(io.Writer, *kong.Node) error{
 // place is one point of the command tree and what may follow there.
 type place struct {
 	path     string // " queue list"
+	node     *kong.Node
 	commands []*kong.Node
 	flags    []*kong.Flag
 }
@@ -30,7 +31,7 @@ type place struct {
 // places lists the tree, the root first.
 func places(n *kong.Node, path string, flags []*kong.Flag) []place {
 	flags = append(flags[:len(flags):len(flags)], n.Flags...)
-	here := place{path: path, flags: flags}
+	here := place{path: path, node: n, flags: flags}
 	var below []place
 	for _, c := range n.Children {
 		if c.Hidden {

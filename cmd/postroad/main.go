@@ -37,6 +37,7 @@ type cli struct {
 	Status     statusCommand     `cmd:"" help:"Tell how the server is doing."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 	Completion completionCommand `cmd:"" help:"Print completion for a shell."`
+	Man        manCommand        `cmd:"" hidden:"" help:"Print a manual page."`
 }
 
 // program is what commands have in common.

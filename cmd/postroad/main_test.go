@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -238,6 +239,33 @@ func TestCompletion(t *testing.T) {
 			t.Errorf("%s: %s %v", typed, out, err)
 		}
 	}
+}
+
+// TestManualPages holds docs/man to what the program says; `make man` brings it there.
+func TestManualPages(t *testing.T) {
+	for name, section := range map[string]string{"postroad.1": "1", "postroad.toml.5": "5"} {
+		want, _ := command(t, "", exitOK, "man", section)
+		have, err := os.ReadFile(filepath.Join("..", "..", "docs", "man", name))
+		if err != nil || string(have) != want {
+			t.Errorf("docs/man/%s is not current (%v): run make man", name, err)
+		}
+		for line := range strings.SplitSeq(want, "\n") {
+			request, _, _ := strings.Cut(line, " ")
+			if strings.HasPrefix(line, ".") && !slices.Contains([]string{".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".BR", ".nf", ".fi"}, request) {
+				t.Errorf("%s: %q is a request", name, line)
+			}
+		}
+	}
+	page, _ := command(t, "", exitOK, "man", "1")
+	for _, p := range everyCommand(t) {
+		if !strings.Contains(page, roff(p.path)) {
+			t.Errorf("postroad.1 has no%s", p.path)
+		}
+	}
+	if roff(".x\\y-z") != `\&.x\ey\-z` {
+		t.Error(roff(".x\\y-z"))
+	}
+	command(t, "", exitUsage, "man", "7")
 }
 
 func TestExitCodes(t *testing.T) {

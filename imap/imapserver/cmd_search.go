@@ -71,6 +71,9 @@ func (c *Conn) returnOptions(cmd *command, s *search) {
 	if s.all && !s.window.IsZero() {
 		cmd.Fail("ALL and PARTIAL exclude each other") // RFC 9394, 3.1
 	}
+	if s.update && len(cmd.tag) > contextTagBytesMax {
+		cmd.Fail("tag too long for UPDATE")
+	}
 	if !s.answers() && !s.save && !s.update {
 		s.all = true // RFC 4731, 3.1: nothing named is ALL
 	}

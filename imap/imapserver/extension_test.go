@@ -130,6 +130,20 @@ func TestContextsLimit(t *testing.T) {
 	}
 }
 
+// TestContextTag has tags that are too long to be kept, and one that is not.
+func TestContextTag(t *testing.T) {
+	w := newFull(t, newFakeStore())
+	long := strings.Repeat("t", contextTagBytesMax+1)
+	for _, command := range []string{"SEARCH RETURN (UPDATE) ALL", "SORT RETURN (UPDATE) (SIZE) UTF-8 ALL", "ESEARCH IN (inboxes) RETURN (UPDATE) ALL"} {
+		w.send(long + " " + command + "\r\n")
+		w.expect(long + " BAD Syntax error: tag too long for UPDATE at octet …")
+		w.send(long[1:] + " " + command + "\r\n")
+		w.until(long[1:] + " OK")
+		w.send("a CANCELUPDATE " + long[1:] + "\r\n")
+		w.until("a ")
+	}
+}
+
 // TestExtensionLimits sends commands over their limits; the connection goes on.
 func TestExtensionLimits(t *testing.T) {
 	many := func(n int, f func(int) string) string {

@@ -35,6 +35,9 @@ var entries = sync.OnceValue(func() []Entry {
 	return describe("", reflect.ValueOf(*Default()), comments)
 })
 
+// Manual lists every key in the order of the file.
+func Manual() []Entry { return entries() }
+
 // fieldComments reads the comments from the source, by "Type.Field".
 func fieldComments() map[string]string {
 	file, err := parser.ParseFile(token.NewFileSet(), "tree.go", source, parser.ParseComments)

@@ -118,8 +118,10 @@ type Trust struct {
 // Login has the rules of log-ins.
 type Login struct {
 	// Keep a SCRAM-SHA-256 verifier of human passwords too, from the next time they are
-	// set, and offer SCRAM, so that mail programs can log in without sending them. Passwords
-	// set before must be set again: programs that see SCRAM try nothing else. If the store is stolen
+	// set, and offer SCRAM, so that mail programs can log in without sending them. Without
+	// this SCRAM is not offered at all, because programs that see it choose it and try
+	// nothing else (Mutt): to an account whose password was set before, SCRAM cannot be
+	// answered, so set those passwords again when this is turned on. If the store is stolen
 	// such a verifier is quicker to guess at than argon2id. App passwords always have one.
 	ScramForPasswords bool `toml:"scram_for_passwords"`
 	// How long the answer to a failed log-in takes.

@@ -61,7 +61,7 @@ type demoServer struct {
 	stop   func() error
 }
 
-func startDemo(t *testing.T, dir string) *demoServer {
+func startDemo(t *testing.T, dir string, change ...func(*config.Config)) *demoServer {
 	t.Helper()
 	d := NewDemo(dir, 0)
 	c := d.Config()
@@ -69,6 +69,9 @@ func startDemo(t *testing.T, dir string) *demoServer {
 	c.Listen = config.Listen{SMTP: any, Submission: any, Submissions: any, LMTP: any, IMAP: any, IMAPS: any, POP3: any, POP3S: any, Sieve: any, Metrics: any}
 	c.Limits.DiskReserve = 1 << 20
 	c.Login.FailureDelay = config.Duration(10 * time.Millisecond)
+	for _, f := range change {
+		f(c)
+	}
 	ls, err := Bind(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +220,32 @@ func (d *demoServer) inbox(t *testing.T, user string) string {
 	k.say("a LOGOUT")
 	k.expect("a OK")
 	return all
+}
+
+// TestScramIsOffered only where human passwords have verifiers: Mutt chooses SCRAM where it
+// sees it and gives up when it fails.
+func TestScramIsOffered(t *testing.T) {
+	for _, scram := range []bool{false, true} {
+		t.Run(fmt.Sprint(scram), func(t *testing.T) {
+			d := startDemo(t, filepath.Join(t.TempDir(), "demo"), func(c *config.Config) { c.Login.ScramForPasswords = scram })
+			for _, ask := range []struct {
+				door                    Door
+				greeting, question, end string
+			}{
+				{DoorIMAPS, "* OK", "a CAPABILITY", "a OK"},
+				{DoorPOP3S, "+OK", "CAPA", "."},
+				{DoorSubmissions, "220 ", "EHLO client.test", "250 "},
+			} {
+				k := d.dial(t, ask.door)
+				k.expect(ask.greeting)
+				k.say("%s", ask.question)
+				told := k.expect(ask.end)
+				if !strings.Contains(told, "PLAIN") || strings.Contains(told, "SCRAM-SHA-256") != scram {
+					t.Errorf("%s: %s", ask.door, told)
+				}
+			}
+		})
+	}
 }
 
 // TestRoad sends by every door in, reads by every door out, and again after a restart.
