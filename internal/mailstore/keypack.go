@@ -20,6 +20,10 @@ import (
 // keyAge is how old a message id must be.
 const keyAge = time.Minute
 
+// keyPackBlocks is how many blocks are made one, at most: each is guarded, and a commit has
+// 1,000 keys.
+const keyPackBlocks = 500
+
 // Limits of one commit that makes rows.
 const (
 	keyFillRows  = 256
@@ -113,7 +117,7 @@ func packKeysOnce(snap kv.Snapshot, u *mailflow.Unit, a *Account, from MessageID
 		if err := d.read(e.Key, e.Value, func(*keyRow) { rows++ }); err != nil {
 			return from, false, err
 		}
-		if open.rows+rows > keyBlockRows || open.octets+octets > keyBlockBytes || len(open.guards) == packKeys {
+		if open.rows+rows > keyBlockRows || open.octets+octets > keyBlockBytes || len(open.guards) == keyPackBlocks {
 			if len(open.guards) >= packFrom {
 				return first, true, open.put(u.Quiet(a.space))
 			}

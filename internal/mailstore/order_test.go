@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,6 +166,46 @@ func TestOrderOfStore(t *testing.T) {
 		}
 		o.check(round%4 == 3)
 	}
+}
+
+// TestOrderAtOnce has readers put a mailbox in order while messages come and go: each sees
+// the order of its own snapshot.
+func TestOrderAtOnce(t *testing.T) {
+	o := newOrdered(t)
+	o.add("INBOX", 10)
+	v := got(o.a.View(t.Context(), o.box("INBOX").ID))(t)
+	defer v.Close()
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				s, err := v.Snapshot(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				order, err1 := s.Sort(t.Context(), allUIDs, []SortCriterion{{By: SortSubject}})
+				threads, err2 := s.Threads(t.Context(), allUIDs, ThreadRefs)
+				if err1 != nil || err2 != nil || len(order) != s.Len() || len(threads) < s.Len() {
+					t.Errorf("%d sorted and %d threaded of %d, %v %v", len(order), len(threads), s.Len(), err1, err2)
+					return
+				}
+			}
+		})
+	}
+	for i := range uint32(40) {
+		o.add("INBOX", 3)
+		got(o.a.Expunge(t.Context(), o.box("INBOX").ID, imap.UIDSet{{First: 2 * i, Last: 2 * i}}, true))(t)
+	}
+	close(done)
+	readers.Wait()
+	o.compare(got(v.Snapshot(t.Context()))(t))
 }
 
 // loseKeys takes the sort keys of some messages away, as if they were older than these.

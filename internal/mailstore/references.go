@@ -30,8 +30,7 @@ type Threaded struct {
 }
 
 // Threads threads the messages of uids. UIDs that are not in s are passed over. The work
-// is linear in messages and references but for chains of replies that strangers bend
-// into each other: see forest.loops.
+// is linear in messages and references.
 func (s *Snapshot) Threads(ctx context.Context, uids imap.UIDSet, by ThreadAlgorithm) ([]Threaded, error) {
 	p, err := s.picked(ctx, uids, true, false)
 	if err != nil {
@@ -74,6 +73,7 @@ type forest struct {
 	byDate []uint32 // the messages by sent date, then by their sequence
 	parent []int32  // of every node; none: no parent
 	ids    idTable  // hash of a Message-ID → node
+	climbs int      // steps upwards that may still be made in search of loops
 	same   []int32  // of nodes that were linked at some time: towards one that stands for all of them
 	above  []bool   // nodes that were parents at some time
 
@@ -111,7 +111,7 @@ func (f *forest) link() {
 			references += int(c.parentsN[k])
 		}
 	}
-	f.ids = newIDTable(f.n + references)
+	f.ids, f.climbs = newIDTable(f.n+references), climbsMax*(f.n+references)
 	for i, k := range f.p.row {
 		if k >= 0 && c.bits[k]&rowNamed != 0 {
 			f.ids.add(c.msgID[k], int32(i)) // of several with one Message-ID the first has it
@@ -156,7 +156,8 @@ func (f *forest) setParent(child, parent int32) {
 
 // loops tells whether the child is the parent or above it. Only within nodes that have
 // been linked with each other is it necessary to climb, and only where the child has been
-// a parent: mail as programs write it never comes to that.
+// a parent: mail as programs write it hardly comes to that. Where strangers wrote mail to
+// make it climb for ever, links are left out from climbsMax on, as if they made loops.
 func (f *forest) loops(child, parent int32) bool {
 	if child == parent {
 		return true
@@ -165,12 +166,15 @@ func (f *forest) loops(child, parent int32) bool {
 		return false
 	}
 	for x := parent; x != none; x = f.parent[x] {
-		if x == child {
+		if f.climbs--; x == child || f.climbs < 0 {
 			return true
 		}
 	}
 	return false
 }
+
+// climbsMax is how many steps a message or reference is worth, in the mean.
+const climbsMax = 200
 
 // group is what stands for all nodes that have been linked with x.
 func (f *forest) group(x int32) int32 {

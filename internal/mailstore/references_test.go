@@ -285,6 +285,40 @@ func TestThreadsRandom(t *testing.T) {
 	}
 }
 
+// TestThreadsHostile threads a long chain whose end every other message claims for its
+// own answer in circles: that must not take quadratic time, nor lose a message.
+func TestThreadsHostile(t *testing.T) {
+	const n = 20_000
+	var all []*plainMessage
+	for i := range n {
+		m := &plainMessage{seq: i, sent: int64(i), id: fmt.Sprint(i)}
+		if i > 0 {
+			m.refs = []string{fmt.Sprint(i - 1)}
+		}
+		if i > n/2 {
+			m.refs = append(m.refs, fmt.Sprint(n/2), "0", fmt.Sprint(i-1), "0", fmt.Sprint(i-1))
+		}
+		all = append(all, m)
+	}
+	p := pickOf(all)
+	start := newForest(p)
+	start.link()
+	if start.climbs < -2*n*8 {
+		t.Errorf("%d steps beyond the limit", -start.climbs)
+	}
+	got, err := p.threads(ThreadReferences)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[int]bool{}
+	for _, m := range got {
+		seen[m.Index] = true
+	}
+	if delete(seen, -1); len(seen) != n {
+		t.Errorf("%d messages of %d", len(seen), n)
+	}
+}
+
 // TestThreadsDeep threads a chain of 50,000 answers, whichever way round it came.
 func TestThreadsDeep(t *testing.T) {
 	const n = 50_000
