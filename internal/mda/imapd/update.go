@@ -105,19 +105,40 @@ func (s *Session) Watch(wake func()) (stop func()) {
 	return s.selected.view.NotifyFunc(wake)
 }
 
+// deleted finds the messages that have \Deleted now, all or those of a set, in the columns
+// that are in memory: the store would read every chunk of the mailbox to find none at CLOSE.
+func (m *selected) deleted(ctx context.Context, of *imap.NumSet) (imap.UIDSet, error) {
+	now, err := m.view.Snapshot(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	var asked, found imap.UIDSet
+	if of != nil {
+		asked = m.uids(*of)
+	}
+	for _, row := range now.Rows(0, now.Len()) {
+		if row.Flags&mailstore.Deleted != 0 && (of == nil || asked.Contains(row.UID)) {
+			found.Add(row.UID)
+		}
+	}
+	return found, nil
+}
+
 // Expunge removes messages that have \Deleted (RFC 9051, 6.4.3; RFC 4315, 2.1).
 func (s *Session) Expunge(ctx context.Context, w *imapserver.UpdateWriter, uids *imap.NumSet) (uint64, error) {
 	m := s.selected
 	if m.readOnly {
 		return 0, errReadOnly
 	}
-	which := imap.UIDSet{{First: 1, Last: ^uint32(0)}}
-	if uids != nil {
-		which = m.uids(*uids)
-	}
-	expunged, err := s.account.Expunge(ctx, m.id, which, false)
+	which, err := m.deleted(ctx, uids)
 	if err != nil {
-		return 0, answer(err)
+		return 0, err
+	}
+	expunged := &mailstore.Expunged{}
+	if len(which) > 0 {
+		if expunged, err = s.account.Expunge(ctx, m.id, which, false); err != nil {
+			return 0, answer(err)
+		}
 	}
 	if w == nil {
 		return 0, nil

@@ -46,11 +46,10 @@ type world struct {
 	clock  *testClock
 	queue  *Queue
 
-	mu        sync.Mutex
-	delivered []string // "address subject" in mailboxes, written by the unit's commit
-	sent      []string // "address" of what the transport took
-	notices   []string // "kind to: address reply, …"
-	events    []EventKind
+	mu      sync.Mutex
+	sent    []string // "address" of what the transport took
+	notices []string // "kind to: address reply, …"
+	events  []EventKind
 
 	// What the members do; nil is success.
 	transport func(ctx context.Context, m *mailflow.Mail, hop mailflow.NextHop) []mailflow.Status
