@@ -32,6 +32,7 @@ import (
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
 //	y ID N               blocks staged for one COPY
+//	n MAILBOX READER NAME  annotation: see annotate.go
 //	q                    lease of the organisation's quota: see pool.go
 //	W                    part of the quota that was warned of: see warn.go
 //	u MAILBOX            recoverable mailbox: see recoverable.go
@@ -43,7 +44,7 @@ import (
 // expunged. Deliveries touch no f: they never conflict.
 //
 // Counters: n u x z MAILBOX (messages, unseen, deleted, octets), Q and N (quota: octets,
-// entries). Sequences: MAILBOX (UIDs).
+// entries), M (octets of annotations). Sequences: MAILBOX (UIDs).
 const (
 	keyAccount      = 'a'
 	keyTree         = 't'
