@@ -38,6 +38,7 @@ import (
 //	q x TIME HASH        the same in the order in which it is forgotten
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
 //	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
+//	n MAILBOX READER NAME  annotation: see annotate.go
 //	q                    lease of the organisation's quota: see pool.go
 //	W                    part of the quota that was warned of: see warn.go
 //	u MAILBOX            recoverable mailbox: see recoverable.go
@@ -49,7 +50,7 @@ import (
 // expunged. Deliveries touch no f: they never conflict.
 //
 // Counters: n u x z MAILBOX (messages, unseen, deleted, octets), Q and N (quota: octets,
-// entries). Sequences: MAILBOX (UIDs).
+// entries), M (octets of annotations). Sequences: MAILBOX (UIDs).
 const (
 	keyAccount      = 'a'
 	keyTree         = 't'

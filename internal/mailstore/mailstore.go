@@ -20,9 +20,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
+	"postroad/imap"
 	"postroad/internal/kv"
 	"postroad/internal/kv/hlc"
 	"postroad/internal/mailflow"
@@ -99,6 +101,10 @@ type Options struct {
 	// oldest goes before its time, a sweep after it came; 0: no bound.
 	UndeleteBytes int64
 
+	// Retention has the rules of mailboxes with a special use that set none themselves.
+	Retention map[imap.MailboxAttr]Retention
+	LifeEvery time.Duration // between looks at what is too old in all accounts; 0: an hour
+
 	// WarnPercent are the parts of a quota at which its owner is warned, 1 to 100; none: never.
 	WarnPercent []int
 	// Warning writes a warning: a message of RFC 5322 with CRLF. It is called again for each
@@ -159,6 +165,9 @@ func storageError(what string, err error) error {
 	}
 	return fmt.Errorf("%s: %w: %w", what, ErrTemporary, err)
 }
+
+// Errors returns the closed set, for tests that every edge translates each of them.
+func Errors() []error { return slices.Clone(closedSet) }
 
 var closedSet = []error{ErrNoAccount, ErrNoMailbox, ErrNoMessage, ErrExists, ErrUse, ErrName, ErrHasChildren,
 	ErrInUse, ErrOverQuota, ErrTooLarge, ErrLimit, ErrFull, ErrDamaged, ErrTemporary}

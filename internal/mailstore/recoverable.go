@@ -197,4 +197,3 @@ func (w *work) setAside(mailbox MailboxID, gone []*slot) error {
 	w.touch(to)
 	return nil
 }
-

@@ -44,6 +44,9 @@ func New(o Options) *Store {
 	if o.ViewBytes == 0 {
 		o.ViewBytes = 64 << 20
 	}
+	if o.LifeEvery == 0 {
+		o.LifeEvery = time.Hour
+	}
 	if o.SweepAfter == 0 {
 		o.SweepAfter = time.Minute
 	}

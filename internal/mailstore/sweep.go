@@ -307,6 +307,12 @@ func (a *Account) sweepGarbage(ctx context.Context, e *kv.Entry) error {
 				b.Ranges = append(b.Ranges, kv.Prefix(key(k, mailbox)))
 			}
 			b.Deletes = append(b.Deletes, key(keyHighest, mailbox), key(keyKeywords, mailbox))
+			snap, err := a.snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			defer snap.Close()
+			return dropAnnotations(snap, b, mailbox)
 		}
 		return nil
 	})

@@ -77,7 +77,7 @@ func newHouse(t *testing.T, q mailstore.Quota, wrap func(kv.Engine) kv.Engine) *
 		defer close(ran)
 		store.Run(ctx)
 	}()
-	backend := New(Options{Store: store, Bodies: bodies, MessageBytesMax: testMessageMax, UserConnectionsMax: 4,
+	backend := New(Options{Store: store, Bodies: bodies, MessageBytesMax: testMessageMax, UserConnectionsMax: 4, AdminURI: "mailto:postmaster@example.test",
 		SASL: func(netip.Addr) sasl.Backend { return logins{id} }})
 	server := imapserver.New(imapserver.Options{NewSession: backend.NewSession, InsecureAuth: true, MessageBytesMax: testMessageMax})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
