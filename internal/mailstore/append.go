@@ -1,6 +1,7 @@
 package mailstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -64,13 +65,13 @@ func (w *work) append(m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
 		if boxes[i], err = w.mailbox(id); err != nil {
 			return nil, err
 		}
+		if boxes[i].Recovery != nil {
+			return nil, fmt.Errorf("mailbox %s: %w", id, ErrNoMailbox)
+		}
 	}
 	row := Row{ID: w.a.store.o.Clock.Next(), InternalDate: m.InternalDate.Unix(), Size: uint32(m.Body.Size)}
 	t, err := w.thread(row.ID, m.Message)
 	if err != nil {
-		return nil, err
-	}
-	if err := w.charge(m.Body.Size*int64(len(boxes)), int64(len(boxes))); err != nil {
 		return nil, err
 	}
 	all := make([]*Appended, len(boxes))
@@ -79,6 +80,9 @@ func (w *work) append(m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
 			return nil, err
 		}
 		all[i].Thread = t.thread
+	}
+	if err := w.charge(m.Body.Size*int64(len(boxes)), int64(len(boxes))); err != nil {
+		return nil, err
 	}
 	w.touch(mailboxes...)
 	w.u.Keep(m.Body, holder(w.a.id, row.ID))
@@ -213,8 +217,8 @@ func (s *staging) stage(ctx context.Context, part []*Incoming) error {
 			return err
 		}
 		defer w.close()
-		if _, err := w.mailbox(s.mailbox); err != nil {
-			return err
+		if m, err := w.mailbox(s.mailbox); err != nil || m.Recovery != nil {
+			return cmp.Or(err, ErrNoMailbox)
 		}
 		for _, in := range part {
 			if in.Body.Size > math.MaxUint32 {

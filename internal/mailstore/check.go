@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"postroad/internal/blob"
 	"postroad/internal/kv"
@@ -85,16 +86,19 @@ func (c *check) indexes() error {
 	if c.leftovers, err = hasLeftovers(c.snap); err != nil {
 		return err
 	}
-	for _, step := range []func() error{c.listRecords, c.messageRecords, c.entriesOf, c.pending, c.todos} {
+	for _, step := range []func() error{c.listRecords, c.messageRecords, c.entriesOf, c.pending, c.todos, c.annotations} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	var total tally
-	for _, m := range c.tree.All() {
+	for _, m := range slices.Concat(c.tree.All(), c.tree.Recoverable()) {
 		n, err := c.mailbox(m)
 		if err != nil {
 			return err
+		}
+		if m.Recovery != nil {
+			continue
 		}
 		total.messages += n.messages
 		total.octets += n.octets
@@ -297,7 +301,7 @@ func (c *check) bodies(ctx context.Context, read bool) error {
 		case err == nil:
 		case errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrDamaged):
 			// Expunged and swept since the snapshot is no finding.
-			if _, gone := c.a.Locations(ctx, id); !errors.Is(gone, ErrNoMessage) {
+			if _, gone := c.a.anywhere(ctx, id); !errors.Is(gone, ErrNoMessage) {
 				c.report(0, 0, id, "body: %v", err)
 			}
 		default:

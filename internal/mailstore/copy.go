@@ -86,7 +86,7 @@ func (a *Account) prepareTransfer(ctx context.Context, u *mailflow.Unit, from Ma
 // transfer enters messages of one mailbox into another one. With move they leave the
 // first in the same commit. A move within one mailbox gives new UIDs.
 func (w *work) transfer(from MailboxID, uids imap.UIDSet, to MailboxID, move bool) (*Copied, error) {
-	if w.tree.ID(to) == nil {
+	if m := w.tree.ID(to); m == nil || m.Recovery != nil {
 		return nil, fmt.Errorf("destination %s: %w", to, ErrNoMailbox)
 	}
 	chunks, uids, err := w.chunks(from, uids)
@@ -122,7 +122,7 @@ func (w *work) transfer(from MailboxID, uids imap.UIDSet, to MailboxID, move boo
 		out.Source.Add(s.UID)
 	}
 	w.arrive(to, rows, out)
-	if err := w.leave(from, chunks, slots, rows, move); err != nil {
+	if err := w.leave(from, to, chunks, slots, rows, move); err != nil {
 		return nil, err
 	}
 	if move {
@@ -154,19 +154,22 @@ func (w *work) arrive(to MailboxID, rows []Row, out *Copied) {
 }
 
 // leave takes the slots out of their old mailbox, or, for a copy, guards that they are
-// still there and pays for them.
-func (w *work) leave(from MailboxID, chunks []*chunk, slots []*slot, rows []Row, move bool) error {
+// still there; then it pays for what the quota counts anew.
+func (w *work) leave(from, to MailboxID, chunks []*chunk, slots []*slot, rows []Row, move bool) error {
 	if move {
 		for _, s := range slots {
 			i, _ := slices.BinarySearchFunc(chunks, s.UID>>chunkBits, func(c *chunk, n uint32) int { return int(c.number) - int(n) })
 			chunks[i].remove(s)
 		}
 		w.remove(from, chunks, slots)
-		return nil
-	}
-	b := w.batch()
-	for _, c := range chunks {
-		b.Guards = append(b.Guards, c.guard())
+		if w.counts(from) {
+			return nil
+		}
+	} else {
+		b := w.batch()
+		for _, c := range chunks {
+			b.Guards = append(b.Guards, c.guard())
+		}
 	}
 	var octets int64
 	for i := range rows {
@@ -174,6 +177,9 @@ func (w *work) leave(from MailboxID, chunks []*chunk, slots []*slot, rows []Row,
 	}
 	return w.charge(octets, int64(len(rows)))
 }
+
+// counts tells whether the quota counts what is in a mailbox.
+func (w *work) counts(mailbox MailboxID) bool { return w.tree.ID(mailbox).Recovery == nil }
 
 // translate returns a function that turns flags of one mailbox into those of another:
 // each has its own table of keywords.
@@ -273,7 +279,7 @@ func (s *stagedCopy) read(ctx context.Context) error {
 		}
 		defer w.close()
 		box := w.tree.ID(s.to)
-		if box == nil || w.tree.ID(s.from) == nil {
+		if box == nil || box.Recovery != nil || w.tree.ID(s.from) == nil {
 			return ErrNoMailbox
 		}
 		s.out, s.rows = &Copied{UIDValidity: box.UIDValidity}, nil

@@ -65,7 +65,15 @@ func (w *work) expunge(mailbox MailboxID, uids imap.UIDSet, force bool) (*Expung
 	if _, err := w.mailbox(mailbox); err != nil {
 		return nil, err
 	}
+	if w.keeps(mailbox) {
+		if err := w.setAside(mailbox, gone); err != nil {
+			return nil, err
+		}
+	}
 	n := w.remove(mailbox, chunks, gone)
+	if w.tree.ID(mailbox).Recovery != nil {
+		n = tally{} // the quota does not count it
+	}
 	if err := w.charge(n.octets, n.messages); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,10 @@ import (
 //	q k HASH             what rules remember, until when: see memory.go
 //	q x TIME HASH        the same in the order in which it is forgotten
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
+//	n MAILBOX READER NAME  annotation: see annotate.go
+//	q                    lease of the organisation's quota: see pool.go
+//	W                    part of the quota that was warned of: see warn.go
+//	u MAILBOX            recoverable mailbox: see recoverable.go
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and
 // f does not say that it is gone. Flags are those of the block unless f has others. Who
@@ -43,7 +47,7 @@ import (
 // expunged. Deliveries touch no f: they never conflict.
 //
 // Counters: n u x z MAILBOX (messages, unseen, deleted, octets), Q and N (quota: octets,
-// entries). Sequences: MAILBOX (UIDs).
+// entries), M (octets of annotations). Sequences: MAILBOX (UIDs).
 const (
 	keyAccount      = 'a'
 	keyTree         = 't'

@@ -63,6 +63,11 @@ func (g *grow) find(name string) *Mailbox {
 
 // create makes a mailbox and those above it that are missing.
 func (g *grow) create(name string) (*Mailbox, error) {
+	return g.createAs(name, g.a.store.o.Clock.Next())
+}
+
+// createAs is create for a mailbox that has an id already.
+func (g *grow) createAs(name string, id MailboxID) (*Mailbox, error) {
 	parent, level := splitName(name)
 	m := &Mailbox{Name: name, level: level}
 	if parent != "" {
@@ -75,11 +80,14 @@ func (g *grow) create(name string) (*Mailbox, error) {
 		}
 		m.Parent = above.ID
 	}
+	if isRecoverableName(name) {
+		return nil, fmt.Errorf("%w: %q is for what was deleted", ErrName, name)
+	}
 	if len(g.tree.all)+len(g.made) >= MailboxesMax {
 		return nil, fmt.Errorf("%w: %d mailboxes", ErrLimit, MailboxesMax)
 	}
 	g.validity = g.a.store.validity(g.validity)
-	m.ID, m.UIDValidity = g.a.store.o.Clock.Next(), g.validity
+	m.ID, m.UIDValidity = id, g.validity
 	g.made = append(g.made, m)
 	g.put(m)
 	return m, nil
@@ -149,7 +157,7 @@ func (a *Account) CreateMailbox(ctx context.Context, name string, role imap.Mail
 func (a *Account) SetRole(ctx context.Context, mailbox MailboxID, role imap.MailboxAttr) error {
 	return a.changeTree(ctx, "set a special use", func(g *grow) error {
 		m := g.tree.ID(mailbox)
-		if m == nil {
+		if m == nil || m.Recovery != nil {
 			return ErrNoMailbox
 		}
 		changed := *m
@@ -180,6 +188,8 @@ func (a *Account) RenameMailbox(ctx context.Context, from, to string) error {
 			return fmt.Errorf("mailbox %q: %w", to, ErrExists)
 		case strings.HasPrefix(to, from+Separator):
 			return fmt.Errorf("%w: %q is below %q", ErrName, to, from)
+		case isRecoverableName(to):
+			return fmt.Errorf("%w: %q is for what was deleted", ErrName, to)
 		}
 		if err := g.checkBelow(from, to); err != nil {
 			return err
@@ -283,14 +293,27 @@ func (g *grow) delete(m *Mailbox) error {
 	}
 	b := g.batch()
 	b.Guards = append(b.Guards, guardValue(k, highest, found))
-	b.Deletes = append(b.Deletes, k, key(keyMailbox, m.ID), key(keyKeywords, m.ID))
-	back := tally{-n.messages, -n.unseen, -n.deleted, -n.octets}
-	back.add(b, m.ID)
-	logMailbox(b, m.ID)
-	g.garbage(garbageMailbox, m.ID, nil)
+	b.Deletes = append(b.Deletes, key(keyMailbox, m.ID))
+	if g.keeps(m.ID) && n.messages > 0 {
+		g.setMailboxAside(m)
+	} else {
+		g.discard(m, n)
+	}
+	g.keepName(m)
+	logMailbox(g.batch(), m.ID)
 	id, s := g.a.id, g.a.store
 	g.u.After(g.a.space, func(r kv.Result) { s.moved(id, r.Version, []MailboxID{m.ID}) })
-	return g.charge(back.octets, back.messages)
+	return g.charge(-n.octets, -n.messages)
+}
+
+// discard takes away what is known of a mailbox beside its record, and leaves its entries
+// to the sweep. The caller has guarded that n are its counters.
+func (g *grow) discard(m *Mailbox, n tally) {
+	b := g.batch()
+	b.Deletes = append(b.Deletes, key(keyHighest, m.ID), key(keyKeywords, m.ID))
+	back := tally{-n.messages, -n.unseen, -n.deleted, -n.octets}
+	back.add(b, m.ID)
+	g.garbage(garbageMailbox, m.ID, nil)
 }
 
 // Subscribe puts a name on the list of subscriptions or takes it off; the mailbox need

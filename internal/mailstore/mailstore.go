@@ -16,12 +16,15 @@
 package mailstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
+	"postroad/imap"
 	"postroad/internal/kv"
 	"postroad/internal/kv/hlc"
 	"postroad/internal/mailflow"
@@ -92,6 +95,22 @@ type Options struct {
 	Poll      time.Duration // between looks at the versions of watched accounts; 0: 5 s
 	ViewBytes int64         // memory for views that nobody has open; 0: 64 MB
 
+	// Undelete is for how long what was expunged or deleted can be brought back; 0: not at all.
+	Undelete time.Duration
+	// UndeleteBytes bounds what is kept for that in an account, in octets: above it the
+	// oldest goes before its time, a sweep after it came; 0: no bound.
+	UndeleteBytes int64
+
+	// Retention has the rules of mailboxes with a special use that set none themselves.
+	Retention map[imap.MailboxAttr]Retention
+	LifeEvery time.Duration // between looks at what is too old in all accounts; 0: an hour
+
+	// WarnPercent are the parts of a quota at which its owner is warned, 1 to 100; none: never.
+	WarnPercent []int
+	// Warning writes a warning: a message of RFC 5322 with CRLF. It is called again for each
+	// try.
+	Warning func(ctx context.Context, w Warning) (string, error)
+
 	SweepAfter time.Duration // how long the records of expunged messages stay for readers that have them in sight; 0: 1 minute
 }
 
@@ -99,6 +118,10 @@ type Options struct {
 type Quota struct {
 	Bytes    int64 // octets of messages; each entry of a message counts
 	Messages int64 // entries
+
+	// Pool is the organisation whose quota counts too; it is set when the account is made and
+	// read nowhere else.
+	Pool string
 }
 
 // Usage is what it holds.
@@ -142,6 +165,9 @@ func storageError(what string, err error) error {
 	}
 	return fmt.Errorf("%s: %w: %w", what, ErrTemporary, err)
 }
+
+// Errors returns the closed set, for tests that every edge translates each of them.
+func Errors() []error { return slices.Clone(closedSet) }
 
 var closedSet = []error{ErrNoAccount, ErrNoMailbox, ErrNoMessage, ErrExists, ErrUse, ErrName, ErrHasChildren,
 	ErrInUse, ErrOverQuota, ErrTooLarge, ErrLimit, ErrFull, ErrDamaged, ErrTemporary}

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"postroad/imap"
+	"postroad/internal/blob"
 	"postroad/internal/blob/memblob"
 	"postroad/internal/kv"
 	"postroad/internal/kv/memkv"
@@ -54,6 +55,8 @@ type modelBox struct {
 	next     uint32
 	rows     map[uint32]modelRow
 	vanished map[uint32]uint64 // mod-sequence of their end
+	aside    []modelRow        // recoverable: UIDs from 1 on
+	back     map[int]bool      // those of them that were brought back
 }
 
 // model runs random operations through two Stores over one engine, as two processes would,
@@ -66,6 +69,7 @@ type model struct {
 	sessions []*session
 	n, steps int
 	names    map[MessageID]string
+	undelete bool
 }
 
 // session is a client with a mailbox selected, which believes what it is told.
@@ -76,12 +80,15 @@ type session struct {
 	rows []Row // as told
 }
 
-func newModel(t testing.TB, engine kv.Engine) *model {
-	m := &model{t: t, engine: &faulty{Engine: engine}, names: map[MessageID]string{}}
+func newModel(t testing.TB, engine kv.Engine, undelete bool) *model {
+	m := &model{t: t, engine: &faulty{Engine: engine}, names: map[MessageID]string{}, undelete: undelete}
 	ctx := context.Background()
 	blobs := memblob.New()
 	for i := range m.accounts {
 		s := newStore(t, m.engine, blobs)
+		if undelete {
+			s.o.Undelete = time.Hour
+		}
 		if i == 0 {
 			must(t, s.Create(ctx, 1, Quota{}))
 		}
@@ -89,7 +96,7 @@ func newModel(t testing.TB, engine kv.Engine) *model {
 	}
 	for i, name := range []string{"INBOX", "Archive", "Trash"} {
 		box := got(m.accounts[0].Tree(ctx))(t).Name(name)
-		m.boxes[i] = &modelBox{id: box.ID, next: 1, rows: map[uint32]modelRow{}, vanished: map[uint32]uint64{}}
+		m.boxes[i] = &modelBox{id: box.ID, next: 1, rows: map[uint32]modelRow{}, vanished: map[uint32]uint64{}, back: map[int]bool{}}
 	}
 	return m
 }
@@ -265,12 +272,46 @@ func (m *model) expunge(r *rapid.T) {
 	for _, uid := range b.within(uids) {
 		if force || b.rows[uid].flags&Deleted != 0 {
 			gone.Add(uid)
+			if row := b.rows[uid]; m.undelete {
+				row.flags &^= Deleted
+				b.aside = append(b.aside, row)
+			}
 			delete(b.rows, uid)
 			b.vanished[uid] = e.ModSeq
 		}
 	}
 	if e.UIDs.String() != gone.String() {
 		r.Fatalf("expunged %v, want %v", e.UIDs, gone)
+	}
+}
+
+// bringBack undeletes messages, which come to the end of their mailbox.
+func (m *model) bringBack(r *rapid.T) {
+	a, b := m.account(r), m.box(r, "mailbox")
+	if len(b.aside) == 0 {
+		return
+	}
+	first := rapid.IntRange(1, len(b.aside)).Draw(r, "first")
+	last := first + rapid.IntRange(0, 10).Draw(r, "length")
+	fails := m.fault(r)
+	out, err := a.Undelete(context.Background(), b.id|recoverableBit, imap.UIDSet{{First: uint32(first), Last: uint32(last)}})
+	if !m.outcome(r, fails, err) {
+		return
+	}
+	n := 0
+	for i := first; i <= min(last, len(b.aside)); i++ {
+		if b.back[i] {
+			continue
+		}
+		b.back[i] = true
+		row := b.aside[i-1]
+		row.modseq = out.ModSeq
+		b.rows[b.next] = row
+		b.next++
+		n++
+	}
+	if out.Messages != n {
+		r.Fatalf("brought back %d messages, want %d", out.Messages, n)
 	}
 }
 
@@ -430,34 +471,38 @@ func (m *model) check(r *rapid.T) {
 
 func TestRandomOperations(t *testing.T) {
 	for name, open := range engines {
-		t.Run(name, func(t *testing.T) {
-			rapid.Check(t, func(r *rapid.T) {
-				engine, _ := open(t)
-				m := newModel(t, engine)
-				defer engine.Close()
-				r.Repeat(map[string]func(*rapid.T){
-					"append":   m.appendSome,
-					"store":    m.store,
-					"expunge":  m.expunge,
-					"transfer": m.transfer,
-					"sweep":    m.sweep,
-					"look":     m.look,
-					"":         m.check,
-				})
-				for _, b := range m.boxes {
-					fresh := &live{account: m.accounts[0], mailbox: b.id}
-					s, err := fresh.refresh(context.Background())
-					if err != nil {
-						r.Fatal(err)
-					}
-					m.compare(r, b, s)
-				}
-				for _, s := range m.sessions {
-					s.view.Close()
-				}
-			})
-		})
+		t.Run(name, func(t *testing.T) { randomOperations(t, open, false) })
 	}
+	t.Run("memkv with undelete", func(t *testing.T) { randomOperations(t, engines["memkv"], true) })
+}
+
+func randomOperations(t *testing.T, open func(testing.TB) (kv.Engine, blob.Store), undelete bool) {
+	rapid.Check(t, func(r *rapid.T) {
+		engine, _ := open(t)
+		m := newModel(t, engine, undelete)
+		defer engine.Close()
+		r.Repeat(map[string]func(*rapid.T){
+			"append":   m.appendSome,
+			"store":    m.store,
+			"expunge":  m.expunge,
+			"transfer": m.transfer,
+			"undelete": m.bringBack,
+			"sweep":    m.sweep,
+			"look":     m.look,
+			"":         m.check,
+		})
+		for _, b := range m.boxes {
+			fresh := &live{account: m.accounts[0], mailbox: b.id}
+			s, err := fresh.refresh(context.Background())
+			if err != nil {
+				r.Fatal(err)
+			}
+			m.compare(r, b, s)
+		}
+		for _, s := range m.sessions {
+			s.view.Close()
+		}
+	})
 }
 
 // Many at once: whatever happens in between, nothing is lost, doubled or half done.

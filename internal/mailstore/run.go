@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"postroad/internal/kv"
@@ -56,14 +57,16 @@ func (s *Store) nextSweep() (AccountID, time.Duration) {
 // Run wakes readers when accounts were changed by others and sweeps what expunged
 // messages left, until ctx is done. Without it nothing is lost, only later.
 func (s *Store) Run(ctx context.Context) error {
-	polled := make(chan struct{})
-	go func() {
-		defer close(polled)
-		s.poll(ctx)
-	}()
-	defer func() { <-polled }()
+	var beside sync.WaitGroup
+	beside.Go(func() { s.poll(ctx) })
+	beside.Go(func() { s.live(ctx) })
+	defer beside.Wait()
 	s.findLeftovers(ctx)
 	for ctx.Err() == nil {
+		if id := s.nextWarning(); id != 0 {
+			s.warnOne(ctx, id)
+			continue
+		}
 		id, wait := s.nextSweep()
 		if id != 0 {
 			s.sweepOne(ctx, id)
@@ -271,14 +274,14 @@ func (s *Store) Delete(ctx context.Context, id AccountID) error {
 		defer snap.Close()
 		b := u.Batch(a.space)
 		b.Ranges = append(b.Ranges, kv.Range{})
-		for _, k := range [][]byte{quotaBytesKey, quotaMessagesKey} {
+		for _, k := range [][]byte{quotaBytesKey, quotaMessagesKey, annotationBytesKey} {
 			n, err := snap.Counter(k)
 			if err != nil {
 				return err
 			}
 			b.Adds = append(b.Adds, kv.Add{Key: k, N: -n})
 		}
-		return nil
+		return s.prepareLeave(ctx, u, id, snap)
 	})
 }
 

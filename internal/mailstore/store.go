@@ -3,6 +3,7 @@ package mailstore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -23,6 +24,10 @@ type Store struct {
 	dueSet   map[AccountID]bool     // the same
 	wake     chan struct{}          // tells Run of a new sweep
 
+	warnings  map[AccountID]bool      // of mu: accounts to be warned of their quota
+	fullUntil map[AccountID]time.Time // of mu: accounts for which no pool had anything to take back
+	slice     Usage                   // by which leases grow
+
 	views viewCache
 }
 
@@ -37,10 +42,14 @@ func New(o Options) *Store {
 	if o.ViewBytes == 0 {
 		o.ViewBytes = 64 << 20
 	}
+	if o.LifeEvery == 0 {
+		o.LifeEvery = time.Hour
+	}
 	if o.SweepAfter == 0 {
 		o.SweepAfter = time.Minute
 	}
-	return &Store{o: o, accounts: map[AccountID]*Account{}, dueSet: map[AccountID]bool{}, wake: make(chan struct{}, 1), views: viewCache{max: o.ViewBytes}}
+	return &Store{o: o, accounts: map[AccountID]*Account{}, dueSet: map[AccountID]bool{}, wake: make(chan struct{}, 1),
+		warnings: map[AccountID]bool{}, fullUntil: map[AccountID]time.Time{}, slice: Usage{sliceBytes, sliceMessages}, views: viewCache{max: o.ViewBytes}}
 }
 
 func (s *Store) engine() kv.Engine { return s.o.Committer.Engine }
@@ -105,7 +114,10 @@ func (s *Store) PrepareCreate(ctx context.Context, u *mailflow.Unit, id AccountI
 			kv.Put{Key: subscriptionKey(f.name), Value: []byte{format1}})
 	}
 	b.Puts = append(b.Puts, stampPut(validity+uint32(len(specialFolders)-1)), q.put())
-	return nil
+	if q.Pool == "" {
+		return nil
+	}
+	return storageError("create account", s.prepareMember(ctx, u, id, q.Pool, Usage{}))
 }
 
 // validity is a UIDVALIDITY never given before in an account: the time in seconds, or
@@ -242,8 +254,19 @@ func (a *Account) snapshot(ctx context.Context) (kv.Snapshot, error) {
 // commit runs a prepare function until it is through, and puts its error into the closed
 // set.
 func (a *Account) commit(ctx context.Context, what string, prepare func(ctx context.Context, u *mailflow.Unit) error) error {
-	return storageError(what, a.store.o.Committer.Commit(ctx, prepare))
+	var err error
+	for range limitTries {
+		// Who was first past a limit took what was left of it: prepared anew the change finds
+		// a larger lease, or the quota full.
+		if err = a.store.o.Committer.Commit(ctx, prepare); !errors.Is(err, kv.ErrLimit) {
+			break
+		}
+	}
+	return storageError(what, err)
 }
+
+// limitTries is how often a change is prepared that others leave no room for at its commit.
+const limitTries = 100
 
 // Quota returns limits and what is used.
 func (a *Account) Quota(ctx context.Context) (Quota, Usage, error) {
@@ -284,21 +307,4 @@ func (a *Account) SetQuota(ctx context.Context, q Quota) error {
 		b.Puts = append(b.Puts, q.put())
 		return nil
 	})
-}
-
-// Room tells whether the quota allows so much more: nil or ErrOverQuota.
-func (a *Account) Room(ctx context.Context, bytes, messages int64) error {
-	q, u, err := a.Quota(ctx)
-	if err != nil {
-		return err
-	}
-	return q.room(u, bytes, messages)
-}
-
-// room tells whether so much more is allowed.
-func (q Quota) room(u Usage, bytes, messages int64) error {
-	if q.Bytes > 0 && u.Bytes+bytes > q.Bytes || q.Messages > 0 && u.Messages+messages > q.Messages {
-		return fmt.Errorf("%w: %d octets and %d messages are in use", ErrOverQuota, u.Bytes, u.Messages)
-	}
-	return nil
 }

@@ -100,6 +100,15 @@ func (a *Account) Sweep(ctx context.Context) error {
 			return storageError("pack entries", err)
 		}
 	}
+	if err := a.purge(ctx, time.Now()); err != nil {
+		return storageError("purge", err)
+	}
+	if err := a.warn(ctx); err != nil && !errors.Is(err, ErrOverQuota) {
+		return storageError("warn of the quota", err)
+	}
+	if err := a.giveBack(ctx); err != nil {
+		return storageError("give back a lease", err)
+	}
 	return storageError("trim the change log", a.trimChanges(ctx))
 }
 
@@ -294,6 +303,12 @@ func (a *Account) sweepGarbage(ctx context.Context, e *kv.Entry) error {
 				b.Ranges = append(b.Ranges, kv.Prefix(key(k, mailbox)))
 			}
 			b.Deletes = append(b.Deletes, key(keyHighest, mailbox), key(keyKeywords, mailbox))
+			snap, err := a.snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			defer snap.Close()
+			return dropAnnotations(snap, b, mailbox)
 		}
 		return nil
 	})
@@ -656,8 +671,26 @@ type Location struct {
 	UID     uint32
 }
 
-// Locations returns where a message is; ErrNoMessage when nowhere.
+// Locations returns where a message is; ErrNoMessage when nowhere, or only where it can
+// be brought back from.
 func (a *Account) Locations(ctx context.Context, id MessageID) ([]Location, error) {
+	all, err := a.anywhere(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.Tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(l Location) bool { m := t.ID(l.Mailbox); return m == nil || m.Recovery != nil })
+	if len(all) == 0 {
+		return nil, fmt.Errorf("places of a message: %w", ErrNoMessage)
+	}
+	return all, nil
+}
+
+// anywhere is Locations with the recoverable mailboxes.
+func (a *Account) anywhere(ctx context.Context, id MessageID) ([]Location, error) {
 	s, err := a.beginSweep(ctx, new(mailflow.Unit))
 	if err != nil {
 		return nil, err

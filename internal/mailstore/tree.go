@@ -21,6 +21,7 @@ type Mailbox struct {
 	Role        imap.MailboxAttr // \Drafts …, empty: none (RFC 6154)
 	Subscribed  bool
 	HasChildren bool
+	Recovery    *Recovery // of a recoverable mailbox only
 
 	level string // last level of the name
 	raw   []byte // the record, for guards
@@ -36,6 +37,7 @@ type Tree struct {
 	byName        map[string]*Mailbox
 	subscriptions []string
 	inbox         *Mailbox
+	recoverable   []*Mailbox
 }
 
 // All returns the mailboxes, INBOX first, then in the order of their names; a parent
@@ -54,7 +56,7 @@ func (t *Tree) Name(name string) *Mailbox {
 	return t.byName[clean]
 }
 
-// ID finds a mailbox by id, nil when there is none.
+// ID finds a mailbox by id, a recoverable one too, nil when there is none.
 func (t *Tree) ID(id MailboxID) *Mailbox { return t.byID[id] }
 
 // Role finds the mailbox with a special use, nil when there is none.
@@ -133,12 +135,18 @@ func readTree(snap kv.Snapshot) (*Tree, error) {
 		}
 		t.subscriptions = append(t.subscriptions, string(e.Key[1:]))
 	}
+	if err := t.readRecoverables(snap); err != nil {
+		return nil, err
+	}
 	return t, t.link()
 }
 
 // link gives the mailboxes their names and orders them.
 func (t *Tree) link() error {
 	for _, m := range t.byID {
+		if m.Recovery != nil {
+			continue
+		}
 		levels := []string{m.level}
 		for up := m.Parent; up != 0; {
 			parent := t.byID[up]
@@ -169,6 +177,7 @@ func (t *Tree) link() error {
 	slices.SortFunc(t.all, func(a, b *Mailbox) int {
 		return compareNames(a.Name, b.Name)
 	})
+	t.nameRecoverables()
 	return nil
 }
 

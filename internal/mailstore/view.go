@@ -2,6 +2,7 @@ package mailstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -71,9 +72,27 @@ func (a *Account) View(ctx context.Context, mailbox MailboxID) (*View, error) {
 	v := &View{live: l}
 	if _, err := v.Snapshot(ctx); err != nil {
 		v.Close()
+		if errors.Is(err, ErrNoMailbox) && a.replaced(ctx, l) {
+			return a.View(ctx, mailbox)
+		}
 		return nil, err
 	}
 	return v, nil
+}
+
+// replaced forgets the columns of a mailbox that was deleted and is there again: to be
+// brought back, or brought back. Its readers stay with what they had.
+func (a *Account) replaced(ctx context.Context, l *live) bool {
+	t, err := a.Tree(ctx)
+	if err != nil || t.ID(l.mailbox) == nil {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.live[l.mailbox] == l {
+		delete(a.live, l.mailbox)
+	}
+	return true
 }
 
 // Mailbox is the mailbox's id.
@@ -266,7 +285,8 @@ func (l *live) head(snap kv.Snapshot, s *Snapshot) error {
 		return err
 	}
 	m := t.ID(l.mailbox)
-	if m == nil {
+	// A mailbox that became recoverable, or was brought back, is another one.
+	if old := l.current.Load(); m == nil || old != nil && old.validity != m.UIDValidity {
 		l.deleted = true
 		return ErrNoMailbox
 	}

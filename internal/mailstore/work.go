@@ -14,6 +14,7 @@ import (
 
 // work is what one Prepare… method has at hand: what is, and the unit that changes it.
 type work struct {
+	ctx  context.Context // of the method that this is the work of
 	a    *Account
 	snap kv.Snapshot
 	tree *Tree
@@ -31,7 +32,7 @@ func (a *Account) begin(ctx context.Context, u *mailflow.Unit) (*work, error) {
 		snap.Close()
 		return nil, storageError("read the mailboxes", err)
 	}
-	return &work{a: a, snap: snap, tree: t, u: u}, nil
+	return &work{ctx: ctx, a: a, snap: snap, tree: t, u: u}, nil
 }
 
 func (w *work) close() { w.snap.Close() }
@@ -52,14 +53,11 @@ func (w *work) mailbox(id MailboxID) (*Mailbox, error) {
 	if m == nil {
 		return nil, fmt.Errorf("mailbox %s: %w", id, ErrNoMailbox)
 	}
-	k := key(keyMailbox, id)
+	k := m.key()
 	b := w.quiet()
-	for i := range b.Guards {
-		if bytes.Equal(b.Guards[i].Key, k) {
-			return m, nil
-		}
+	if !guarded(b, k) {
+		b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardPresent, Key: k})
 	}
-	b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardPresent, Key: k})
 	return m, nil
 }
 
@@ -142,25 +140,6 @@ func readTally(snap kv.Snapshot, id MailboxID) (t tally, err error) {
 		}
 	}
 	return t, nil
-}
-
-// charge adds to what the quota counts; growth is refused at the commit above the limits.
-func (w *work) charge(octets, messages int64) error {
-	var q Quota
-	if octets > 0 || messages > 0 {
-		var used Usage
-		var err error
-		if q, used, err = readQuota(w.snap); err != nil {
-			return err
-		}
-		if err := q.room(used, octets, messages); err != nil {
-			return err
-		}
-	}
-	b := w.batch()
-	b.Adds = append(b.Adds, kv.Add{Key: quotaBytesKey, N: octets, Limit: q.Bytes},
-		kv.Add{Key: quotaMessagesKey, N: messages, Limit: q.Messages})
-	return nil
 }
 
 // keywords returns the bits of keywords in a mailbox; with create, new ones get a place in

@@ -66,7 +66,7 @@ func Prepare(u *mailflow.Unit, events ...Event) {
 			appendEvents(b, e, part)
 		}
 		// Later units tell nothing new to find a mail by, except where it went on to.
-		if e.Kind == Accepted || e.Kind == Routed || e.Kind == Delivered {
+		if e.Kind == Accepted || e.Kind == Routed || e.Kind == Delivered || e.Kind == Expired {
 			appendDigest(b, e)
 		}
 	}

@@ -39,6 +39,7 @@ const (
 	Held                      // Text: why
 	Released                  // Text
 	Cancelled                 // Recipients, Text: by whom
+	Expired                   // Recipients and Account: whose; Mailbox, Rule, Text: which messages
 )
 
 // kindNames are what Kind.String prints.
@@ -46,7 +47,7 @@ var kindNames = [...]string{
 	Accepted: "accepted", Judged: "judged", Routed: "routed", Queued: "queued",
 	Delivered: "delivered", Filed: "filed", Attempt: "attempt", Delayed: "delayed",
 	Bounced: "bounced", Failed: "failed", Relayed: "relayed", Held: "held",
-	Released: "released", Cancelled: "cancelled",
+	Released: "released", Cancelled: "cancelled", Expired: "expired",
 }
 
 func (k Kind) String() string {

@@ -15,6 +15,9 @@ import (
 // Append stages the messages as they arrive and adds them all in one commit (RFC 3502).
 func (s *Session) Append(ctx context.Context, name string, r *imapserver.AppendReader) (*imapserver.AppendData, error) {
 	to, err := s.mailbox(ctx, name, imap.CodeTryCreate)
+	if err == nil {
+		err = destination(to)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,9 @@ import (
 // Copy copies messages into another mailbox, all or none (RFC 9051, 6.4.7).
 func (s *Session) Copy(ctx context.Context, set imap.NumSet, name string) (*imapserver.CopyData, error) {
 	to, err := s.mailbox(ctx, name, imap.CodeTryCreate)
+	if err == nil {
+		err = destination(to)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -29,6 +32,9 @@ func (s *Session) Move(ctx context.Context, w *imapserver.UpdateWriter, set imap
 		return errReadOnly
 	}
 	to, err := s.mailbox(ctx, name, imap.CodeTryCreate)
+	if err == nil {
+		err = destination(to)
+	}
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,10 @@ type Options struct {
 	MessageLimits message.Limits
 	// UserConnectionsMax bounds the sessions of one account; 0: no limit.
 	UserConnectionsMax int
-	Log                *slog.Logger // nil: slog.Default
+	// AdminURI is how the administrator is reached, told as the server's annotation
+	// /shared/admin (RFC 5464, 6.2.1.2); empty: not told.
+	AdminURI string
+	Log      *slog.Logger // nil: slog.Default
 }
 
 // Backend makes sessions and counts those of each account.
@@ -152,6 +155,8 @@ func answer(err error) error {
 		return imap.No(imap.CodeAlreadyExists, "That mailbox exists already")
 	case errors.Is(err, mailstore.ErrName):
 		return imap.No(imap.CodeCannot, "That cannot be the name of a mailbox")
+	case errors.Is(err, mailstore.ErrUse):
+		return imap.No(imap.CodeUseAttr, "That special use is not to be had")
 	case errors.Is(err, mailstore.ErrHasChildren):
 		return imap.No(imap.CodeHasChildren, "The mailbox has mailboxes below it")
 	case errors.Is(err, mailstore.ErrInUse):

@@ -66,7 +66,7 @@ func newHouse(t *testing.T, q mailstore.Quota, wrap func(kv.Engine) kv.Engine) *
 	}
 	clock := hlc.NewClock(1)
 	bodies := blob.NewBodies(engine, memblob.New(), clock)
-	store := mailstore.New(mailstore.Options{Committer: &mailflow.Committer{Engine: engine, Bodies: bodies}, Clock: clock})
+	store := mailstore.New(mailstore.Options{Committer: &mailflow.Committer{Engine: engine, Bodies: bodies}, Clock: clock, Undelete: time.Hour})
 	id := clock.Next()
 	if err := store.Create(t.Context(), id, q); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func newHouse(t *testing.T, q mailstore.Quota, wrap func(kv.Engine) kv.Engine) *
 		defer close(ran)
 		store.Run(ctx)
 	}()
-	backend := New(Options{Store: store, Bodies: bodies, MessageBytesMax: testMessageMax, UserConnectionsMax: 4,
+	backend := New(Options{Store: store, Bodies: bodies, MessageBytesMax: testMessageMax, UserConnectionsMax: 4, AdminURI: "mailto:postmaster@example.test",
 		SASL: func(netip.Addr) sasl.Backend { return logins{id} }})
 	server := imapserver.New(imapserver.Options{NewSession: backend.NewSession, InsecureAuth: true, MessageBytesMax: testMessageMax})
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -22,6 +22,9 @@ func (s *Session) mailbox(ctx context.Context, name string, code imap.Code) (*ma
 		if m := tree.Name(clean); m != nil {
 			return m, nil
 		}
+		if m := tree.RecoverableName(clean); m != nil {
+			return m, nil
+		}
 	}
 	return nil, imap.No(code, "No such mailbox")
 }
@@ -57,11 +60,17 @@ func storable(role imap.MailboxAttr) bool {
 
 // Delete deletes a mailbox with its messages.
 func (s *Session) Delete(ctx context.Context, name string) error {
+	if belowRecoverable(name) {
+		return imap.No(imap.CodeCannot, "What was deleted goes by itself")
+	}
 	return answer(s.account.DeleteMailbox(ctx, name))
 }
 
 // Rename renames a mailbox, of INBOX it moves the messages.
 func (s *Session) Rename(ctx context.Context, name, newName string) error {
+	if belowRecoverable(name) {
+		return imap.No(imap.CodeCannot, "Move the messages to where they shall be")
+	}
 	return answer(s.account.RenameMailbox(ctx, name, newName))
 }
 
@@ -88,18 +97,33 @@ func (s *Session) List(ctx context.Context, w *imapserver.ListWriter, o imapserv
 		}
 		w.Mailbox(info)
 	}
+	recoverable := asksForRecoverable(o.Patterns)
+	subscribed := map[string]bool{} // of what was deleted
 	for _, name := range tree.Subscriptions() {
-		if tree.Name(name) == nil {
+		switch {
+		case tree.Name(name) != nil:
+		case tree.RecoverableName(name) != nil:
+			if subscribed[name] = true; !recoverable {
+				w.Mailbox(imapserver.MailboxInfo{Name: name, Delimiter: delimiter, Subscribed: true})
+			}
+		default:
 			w.Mailbox(imapserver.MailboxInfo{Name: name, Delimiter: delimiter, Subscribed: true,
 				Attributes: []imap.MailboxAttr{imap.AttrNonExistent}})
 		}
 	}
+	if recoverable {
+		listRecoverable(w, tree, subscribed)
+	}
 	return nil
 }
 
-// Namespace tells that there are personal mailboxes only.
+// Namespace tells of personal mailboxes, and where what was deleted is.
 func (s *Session) Namespace(context.Context) (*imapserver.NamespaceData, error) {
-	return &imapserver.NamespaceData{Personal: []imapserver.Namespace{{Delimiter: delimiter}}}, nil
+	personal := []imapserver.Namespace{{Delimiter: delimiter}}
+	if s.backend.o.Store.Undeletes() {
+		personal = append(personal, imapserver.Namespace{Prefix: mailstore.RecoverableRoot + mailstore.Separator, Delimiter: delimiter})
+	}
+	return &imapserver.NamespaceData{Personal: personal}, nil
 }
 
 // Status answers from stored counters.

@@ -96,7 +96,7 @@ const (
 	itemsMax        = 150       // items that one unit makes for single next hops; the rest is routed later
 	groupRcptMax    = 100       // recipients in an item (RFC 5321, 4.5.3.1.8: servers take 100)
 	groupOctetsMax  = 24 << 10  // octets of recipients in an item
-	limitRetryMax   = 3         // units prepared anew because a counter was full
+	limitRetryMax   = 10        // units prepared anew because a counter was full
 	finishingMax    = 1024      // outcomes on their way to the disk
 	finishBatchMax  = 64        // outcomes in one commit
 	completersCount = 2         // goroutines that commit outcomes
