@@ -1,5 +1,5 @@
 // Package admin has the verbs of administration: domains, accounts, aliases, groups, app
-// passwords, queue, trace, check, status. There is one set of them, whoever asks: the
+// passwords, Sieve scripts, queue, trace, check, status. There is one set of them, whoever asks: the
 // command line, over the socket of the running server or on the store itself, and later
 // pages in the browser.
 //
@@ -22,7 +22,9 @@ import (
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/rules"
 	"postroad/internal/mta/queue"
+	"postroad/internal/scripts"
 )
 
 // Caller runs verbs: [Verbs] in this process, [Client] in the server's.
@@ -75,6 +77,9 @@ func errorOf(err error) *Error {
 		{directory.ErrNotFound, NotFound}, {mailflow.ErrNoMail, NotFound}, {mailstore.ErrNoAccount, NotFound},
 		{directory.ErrExists, Exists}, {mailstore.ErrExists, Exists},
 		{directory.ErrInUse, InUse}, {directory.ErrInvalid, Invalid},
+		{scripts.ErrNoScript, NotFound}, {scripts.ErrExists, Exists}, {scripts.ErrActive, InUse},
+		{scripts.ErrName, Invalid}, {scripts.ErrTooMany, Invalid}, {scripts.ErrTooLarge, Invalid}, {scripts.ErrEmpty, Invalid},
+		{scripts.ErrScript, Invalid}, {scripts.ErrPosition, Invalid}, {scripts.ErrFull, Temporary}, {scripts.ErrTemporary, Temporary},
 		{context.Canceled, Temporary}, {context.DeadlineExceeded, Temporary}, {mailstore.ErrTemporary, Temporary},
 	} {
 		if errors.Is(err, k.err) {
@@ -93,9 +98,13 @@ type Verbs struct {
 	Mail      *mailstore.Store
 	Committer *mailflow.Committer
 	Queue     *queue.Queue
+	Scripts   *scripts.Store
+	Rules     *rules.Runner
 	Collector *blob.Collector
 	Tracer    func(ctx context.Context, message string) ([]TraceEvent, error)
 	Status    func(ctx context.Context) (Status, error)
+	// Annotations answer what rules that are tried ask of mailboxes; nil: there are none.
+	Annotations rules.Metadata
 	// Quota is that of accounts which set none.
 	Quota directory.Limits
 }
@@ -153,6 +162,13 @@ var table = map[string]run{
 	"queue.release":     verb((*Verbs).queueRelease),
 	"queue.delete":      verb((*Verbs).queueDelete),
 	"trace":             verb((*Verbs).trace),
+	"sieve.list":        verb((*Verbs).sieveList),
+	"sieve.show":        verb((*Verbs).sieveShow),
+	"sieve.put":         verb((*Verbs).sievePut),
+	"sieve.activate":    verb((*Verbs).sieveActivate),
+	"sieve.remove":      verb((*Verbs).sieveRemove),
+	"sieve.test":        verb((*Verbs).sieveTest),
+	"sieve.replay":      long((*Verbs).sieveReplay),
 	"check":             long((*Verbs).check),
 	"status":            verb((*Verbs).status),
 }

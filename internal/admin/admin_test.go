@@ -100,6 +100,24 @@ type step struct {
 	code Code   // "": no error
 }
 
+// check runs the i-th step.
+func (s *step) check(t *testing.T, i int, c Caller) {
+	t.Helper()
+	var out any
+	err := c.Call(t.Context(), s.verb, s.in, &out, nil)
+	var e *Error
+	errors.As(err, &e)
+	in := func() string { return fmt.Sprintf("%.300s", fmt.Sprint(s.in)) }
+	switch text := fmt.Sprint(out); {
+	case s.code == "" && err != nil:
+		t.Errorf("%d %s %s: %v", i, s.verb, in(), err)
+	case s.code == "" && !strings.Contains(text, s.want):
+		t.Errorf("%d %s: %s lacks %q", i, s.verb, text, s.want)
+	case s.code != "" && (e == nil || e.Code != s.code || !strings.Contains(e.Text, s.want)):
+		t.Errorf("%d %s %s: %v, want %s and %q", i, s.verb, in(), err, s.code, s.want)
+	}
+}
+
 func TestVerbs(t *testing.T) {
 	for name := range map[string]bool{"here": true, "by the socket": true} {
 		t.Run(name, func(t *testing.T) {
@@ -172,18 +190,7 @@ func TestVerbs(t *testing.T) {
 				{"no.verb", Nothing{}, "no.verb", Unknown},
 				{"status", App{"x", "y"}, "unknown field", Invalid},
 			} {
-				var out any
-				err := c.Call(t.Context(), s.verb, s.in, &out, nil)
-				var e *Error
-				errors.As(err, &e)
-				switch text := fmt.Sprint(out); {
-				case s.code == "" && err != nil:
-					t.Errorf("%d %s %+v: %v", i, s.verb, s.in, err)
-				case s.code == "" && !strings.Contains(text, s.want):
-					t.Errorf("%d %s: %s lacks %q", i, s.verb, text, s.want)
-				case s.code != "" && (e == nil || e.Code != s.code || !strings.Contains(e.Text, s.want)):
-					t.Errorf("%d %s %+v: %v, want %s and %q", i, s.verb, s.in, err, s.code, s.want)
-				}
+				s.check(t, i, c)
 			}
 		})
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"postroad/internal/scripts"
 )
 
 // SocketName is the socket's file in the data directory, for its owner and root only.
@@ -24,10 +26,17 @@ func Socket(dataDirectory string) string { return filepath.Join(dataDirectory, S
 
 const (
 	pathPrefix    = "/v1/"
-	argumentMax   = 1 << 20 // octets of an argument
+	argumentMax   = 1 << 20 // octets of an argument, unless argumentsMax says otherwise
 	headerTimeout = 10 * time.Second
 	lineMax       = 64 << 20 // octets of one line of an answer
 )
+
+// argumentsMax are the octets of an argument of verbs that take contents, in base64.
+var argumentsMax = map[string]int64{
+	"sieve.put":    argumentMax + scripts.ScriptMax*4/3,
+	"sieve.replay": argumentMax + scripts.ScriptMax*4/3,
+	"sieve.test":   argumentMax + (scripts.ScriptMax+SieveMessageMax)*4/3,
+}
 
 // line is one line of an answer: progress any number of times, then result or error.
 type line struct {
@@ -45,7 +54,11 @@ func (v *Verbs) Handler() http.Handler {
 			http.Error(w, "POST "+pathPrefix+"VERB", http.StatusNotFound)
 			return
 		}
-		in, err := io.ReadAll(http.MaxBytesReader(w, r.Body, argumentMax))
+		most, ok := argumentsMax[name]
+		if !ok {
+			most = argumentMax
+		}
+		in, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return

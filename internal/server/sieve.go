@@ -11,9 +11,12 @@ import (
 	"postroad/sieve"
 )
 
+// SieveOptions are what scripts may use here.
+func SieveOptions() sieve.Options { return sieve.Options{} }
+
 // compileSieve tells what is wrong with a script, for who wrote it.
 func compileSieve(source []byte) (warnings string, err error) {
-	if _, errs := sieve.Compile(source, sieve.Options{}); errs != nil {
+	if _, errs := sieve.Compile(source, SieveOptions()); errs != nil {
 		return "", errs
 	}
 	return "", nil
@@ -28,7 +31,7 @@ func (s *Store) openScripts(context.Context) error {
 			return p.Org, err
 		},
 	})
-	s.Rules = rules.New(rules.Options{Scripts: s.Scripts, Owner: s.owner, Environment: map[string]string{
+	s.Rules = rules.New(rules.Options{Scripts: s.Scripts, Owner: s.owner, Compile: SieveOptions(), Environment: map[string]string{
 		"name": "postroad", "version": Version(), "host": hostname(s.config), "location": "MDA", "phase": "during",
 	}})
 	return nil

@@ -171,17 +171,8 @@ func (d *delivery) into(id mailstore.MailboxID, flags []string, m *sieve.Edited)
 // target finds the mailbox of fileinto, or makes it; INBOX where it is not there and may not
 // be made, so that nothing is lost over a name.
 func (d *delivery) target(ctx context.Context, t *sieve.Target) (mailstore.MailboxID, error) {
-	if m := rules.ByObjectID(d.tree, t.ID); t.ID != "" && m != nil {
+	if m := rules.Find(d.tree, t); m != nil {
 		return m.ID, nil
-	}
-	named := d.tree.Name(t.Mailbox)
-	if t.SpecialUse != "" && (named == nil || !imap.EqualFold(string(named.Role), t.SpecialUse)) {
-		if m := rules.BySpecialUse(d.tree, t.SpecialUse); m != nil {
-			return m.ID, nil
-		}
-	}
-	if named != nil {
-		return named.ID, nil
 	}
 	if !t.Create {
 		return d.tree.Inbox().ID, nil

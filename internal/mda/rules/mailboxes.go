@@ -5,6 +5,7 @@ import (
 
 	"postroad/imap"
 	"postroad/internal/mailstore"
+	"postroad/sieve"
 )
 
 // Metadata reads annotations: of a mailbox, or with an empty name of the server; ok is
@@ -59,6 +60,23 @@ func BySpecialUse(t *mailstore.Tree, use string) *mailstore.Mailbox {
 		}
 	}
 	return nil
+}
+
+// Find returns the mailbox that a target means, nil where there is none (RFC 9042, 4; RFC
+// 8579, 4).
+func Find(t *mailstore.Tree, target *sieve.Target) *mailstore.Mailbox {
+	if target.ID != "" {
+		if m := ByObjectID(t, target.ID); m != nil {
+			return m
+		}
+	}
+	named := t.Name(target.Mailbox)
+	if target.SpecialUse != "" && (named == nil || !imap.EqualFold(string(named.Role), target.SpecialUse)) {
+		if m := BySpecialUse(t, target.SpecialUse); m != nil {
+			return m
+		}
+	}
+	return named
 }
 
 // Metadata implements sieve.Mailboxes.

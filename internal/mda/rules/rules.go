@@ -53,6 +53,7 @@ type Mail struct {
 	Environment map[string]string // further items: "remote-ip", "remote-host"
 	Event       *sieve.Event      // nil: it is being delivered
 	Mailboxes   sieve.Mailboxes
+	Memory      sieve.Memory                      // nil: what the account remembers
 	Trace       func(script string, s sieve.Step) // nil: nobody asks why
 }
 
@@ -112,9 +113,13 @@ func (r *Runner) input(m *Mail, owner sieve.Owner) sieve.Input {
 			env[k] = v
 		}
 	}
+	remembered := m.Memory
+	if remembered == nil {
+		remembered = memory{m.Account, m.Now}
+	}
 	return sieve.Input{
 		Body: m.Body, Message: m.Message, Envelope: m.Envelope, Owner: owner, Now: m.Now, Environment: env,
-		Event: m.Event, Mailboxes: m.Mailboxes, Includes: includes{r, m.Account.ID()}, Memory: memory{m.Account, m.Now},
+		Event: m.Event, Mailboxes: m.Mailboxes, Includes: includes{r, m.Account.ID()}, Memory: remembered,
 	}
 }
 
