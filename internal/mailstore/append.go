@@ -22,6 +22,8 @@ type Incoming struct {
 	Flags        Flags    // system flags
 	Keywords     []string // made known to the mailbox where they are new
 	InternalDate time.Time
+
+	source *source // of a COPY from another account; nil: none
 }
 
 // Appended is what became of an Incoming; filled in when its unit is durable.
@@ -47,14 +49,14 @@ func (a *Account) PrepareAppend(ctx context.Context, u *mailflow.Unit, m *Incomi
 	}
 	defer w.close()
 	before := *w.quiet()
-	all, err := w.append(m, append([]MailboxID{mailbox}, also...))
+	all, err := w.append(ctx, m, append([]MailboxID{mailbox}, also...))
 	if err != nil {
 		*w.quiet() = before // the unit may be committed for others
 	}
 	return all, storageError("append a message", err)
 }
 
-func (w *work) append(m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
+func (w *work) append(ctx context.Context, m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
 	if m.Body.Size > math.MaxUint32 {
 		return nil, fmt.Errorf("%w: message of %d octets", ErrTooLarge, m.Body.Size)
 	}
@@ -62,6 +64,11 @@ func (w *work) append(m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
 	for i, id := range mailboxes {
 		var err error
 		if boxes[i], err = w.mailbox(id); err != nil {
+			return nil, err
+		}
+	}
+	if m.source != nil {
+		if err := m.source.guard(ctx, w.u); err != nil {
 			return nil, err
 		}
 	}
@@ -219,6 +226,11 @@ func (s *staging) stage(ctx context.Context, part []*Incoming) error {
 		for _, in := range part {
 			if in.Body.Size > math.MaxUint32 {
 				return fmt.Errorf("%w: message of %d octets", ErrTooLarge, in.Body.Size)
+			}
+			if in.source != nil {
+				if err := in.source.guard(ctx, u); err != nil {
+					return err
+				}
 			}
 			id := s.a.store.o.Clock.Next()
 			t, err := w.thread(id, in.Message)

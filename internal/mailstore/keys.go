@@ -32,6 +32,10 @@ import (
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
 //	y ID N               blocks staged for one COPY
+//	A                    scope in which the account shares mailboxes
+//	A MAILBOX            access control list
+//	v MAILBOX READER     HIGHESTMODSEQ of a reader's own \Seen in another one's mailbox
+//	v MAILBOX READER N   his \Seen of the 1024 UIDs of a chunk
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and
 // f does not say that it is gone. Flags are those of the block unless f has others. Who
@@ -60,6 +64,8 @@ const (
 	keyTodo         = 'd'
 	keyPending      = 'p'
 	keyStaged       = 'y'
+	keyACL          = 'A'
+	keySeen         = 'v'
 )
 
 const (

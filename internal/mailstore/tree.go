@@ -21,6 +21,7 @@ type Mailbox struct {
 	Role        imap.MailboxAttr // \Drafts …, empty: none (RFC 6154)
 	Subscribed  bool
 	HasChildren bool
+	ACL         ACL // who besides the owner may do what
 
 	level string // last level of the name
 	raw   []byte // the record, for guards
@@ -36,6 +37,7 @@ type Tree struct {
 	byName        map[string]*Mailbox
 	subscriptions []string
 	inbox         *Mailbox
+	scope         string // in which the account shares mailboxes; empty: it never has
 }
 
 // All returns the mailboxes, INBOX first, then in the order of their names; a parent
@@ -132,6 +134,9 @@ func readTree(snap kv.Snapshot) (*Tree, error) {
 			return nil, fmt.Errorf("scan subscriptions: %w", err)
 		}
 		t.subscriptions = append(t.subscriptions, string(e.Key[1:]))
+	}
+	if err := readACLs(snap, t); err != nil {
+		return nil, err
 	}
 	return t, t.link()
 }
