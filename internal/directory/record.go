@@ -23,6 +23,7 @@ import (
 //	            n/DOMAIN/LOCAL     what an address is: account, alias or group
 //	            a/ACCOUNT          account
 //	            c/ACCOUNT          credentials
+//	            g/ACCOUNT          who else may send with its addresses
 const (
 	rootSpace      kv.Space = "directory"
 	orgSpacePrefix string   = "o/"
@@ -76,6 +77,7 @@ func decode[T any](raw []byte) (*T, error) {
 type orgRecord struct {
 	Name       string    `json:"name"`
 	Postmaster string    `json:"postmaster,omitempty"`
+	Public     string    `json:"public,omitempty"` // the account that has its public mailboxes
 	Created    time.Time `json:"created"`
 }
 
@@ -106,6 +108,7 @@ type accountRecord struct {
 	Addresses []string  `json:"addresses"`
 	Name      string    `json:"name,omitempty"`
 	Disabled  bool      `json:"disabled,omitempty"`
+	Public    bool      `json:"public,omitempty"`
 	Limits    Limits    `json:"limits,omitzero"`
 	Created   time.Time `json:"created"`
 }
@@ -185,7 +188,7 @@ func (r *accountRecord) account(org string, id AccountID) (Account, error) {
 		return Account{}, err
 	}
 	return Account{ID: id, Org: org, Login: list[0], Addresses: list, Name: r.Name,
-		Disabled: r.Disabled, Limits: r.Limits, Created: r.Created}, nil
+		Disabled: r.Disabled, Public: r.Public, Limits: r.Limits, Created: r.Created}, nil
 }
 
 func (r *nameRecord) expander(org string) (Expander, error) {

@@ -52,7 +52,11 @@ func (people) Principal(context.Context, directory.AccountID) (directory.Princip
 	return directory.Principal{}, directory.ErrNotFound
 }
 
-func (people) MaySendAs(context.Context, directory.Principal, address.Address) (bool, error) {
+func (people) MaySendAs(context.Context, directory.Principal, address.Address) (directory.SendRight, error) {
+	return directory.SendNot, nil
+}
+
+func (people) Member(context.Context, string, directory.AccountID) (bool, error) {
 	return false, nil
 }
 
