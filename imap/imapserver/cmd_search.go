@@ -1,6 +1,7 @@
 package imapserver
 
 import (
+	"cmp"
 	"strconv"
 
 	"postroad/imap"
@@ -53,10 +54,7 @@ func (c *Conn) cmdSearch(cmd *command) error {
 	} else {
 		c.plainResult("* SEARCH", s, r)
 	}
-	if refused == "" {
-		refused = d.NoUpdate
-	}
-	c.updating(cmd, s, refused)
+	c.updating(cmd, s, o, cmp.Or(refused, d.NoUpdate))
 	return c.ok(cmd, "")
 }
 
@@ -112,8 +110,18 @@ func (c *Conn) returnOption(cmd *command, s *search) {
 	}
 }
 
-// searchKey reads the search program that ends a command and gets it ready for the session.
+// searchKey reads the search program that ends a command and gets it ready for a search of
+// the selected mailbox.
 func (c *Conn) searchKey(cmd *command, s *search, read func() (imap.SearchKey, error)) (*imap.SearchKey, error) {
+	key, err := c.readKey(cmd, s, read)
+	if err != nil {
+		return nil, err
+	}
+	return key, c.settleKey(s, key)
+}
+
+// readKey reads a search program and refuses what the session does not know.
+func (c *Conn) readKey(cmd *command, s *search, read func() (imap.SearchKey, error)) (*imap.SearchKey, error) {
 	key, err := read()
 	if e := cmd.args(); e != nil && err == nil {
 		return nil, e
@@ -129,12 +137,19 @@ func (c *Conn) searchKey(cmd *command, s *search, read func() (imap.SearchKey, e
 	case s.relevancy && !fuzzy:
 		return nil, imap.Bad("RELEVANCY needs a search key FUZZY") // RFC 6203, 4
 	}
-	if s.modSeq = key.HasModSeq(); s.modSeq {
+	s.modSeq = key.HasModSeq()
+	return &key, nil
+}
+
+// settleKey puts for the sets of a search program what they stand for in the selected
+// mailbox, and has mod-sequences told if the program asks for them.
+func (c *Conn) settleKey(s *search, key *imap.SearchKey) error {
+	if s.modSeq {
 		if c.noModSeq {
-			return nil, imap.Bad("The mailbox keeps no mod-sequences")
+			return imap.Bad("The mailbox keeps no mod-sequences")
 		}
 		if err := c.wantModSeqs(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	key.Walk(func(k *imap.SearchKey) {
@@ -142,7 +157,7 @@ func (c *Conn) searchKey(cmd *command, s *search, read func() (imap.SearchKey, e
 			c.settle(&k.Set)
 		}
 	})
-	return &key, nil
+	return nil
 }
 
 // searchOptions returns what the session is asked for. refused says why the result cannot be
@@ -252,7 +267,7 @@ func (c *Conn) esearch(cmd *command, s *search, r *result, of *correlator) {
 		c.text(" UIDVALIDITY ", strconv.FormatUint(uint64(of.uidValidity), 10))
 	}
 	c.text(")")
-	if cmd.uid {
+	if cmd.uid || of != nil {
 		c.text(" UID")
 	}
 	number := func(word string, n uint64) {
@@ -318,7 +333,7 @@ func (c *Conn) relevancy(r *result) {
 }
 
 // updating notes that a result is kept up to date, or tells why it is not (RFC 5267, 4.3.1).
-func (c *Conn) updating(cmd *command, s *search, refused string) {
+func (c *Conn) updating(cmd *command, s *search, o SearchOptions, refused string) {
 	if !s.update {
 		return
 	}
@@ -326,5 +341,5 @@ func (c *Conn) updating(cmd *command, s *search, refused string) {
 		c.untagged(imap.NO, imap.Code(imap.AppendString([]byte("NOUPDATE "), cmd.tag)), refused)
 		return
 	}
-	c.contexts = append(c.contexts, searchContext{cmd.tag, cmd.uid})
+	c.contexts = append(c.contexts, searchContext{cmd.tag, o.UID})
 }
