@@ -143,7 +143,7 @@ func (s *Server) logins(client netip.Addr) sasl.Backend {
 // locks of maildrops.
 func (s *Server) backends() {
 	s.imap = imapd.New(imapd.Options{
-		Store: s.Mail, Bodies: s.Bodies, SASL: s.logins, Secret: s.scramSecret(),
+		Store: s.Mail, Bodies: s.Bodies, Directory: s.Directory, SASL: s.logins, Secret: s.scramSecret(),
 		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: message.Limits{HeaderOctets: int(s.config.Limits.Header)},
 		UserConnectionsMax: s.config.Limits.UserConnections, Log: s.log,
 	})

@@ -10,9 +10,12 @@ import (
 
 // Poll tells what has changed since the client was last told.
 func (s *Session) Poll(ctx context.Context, w *imapserver.UpdateWriter, o imapserver.PollOptions) error {
-	m := s.selected
-	if m == nil {
+	if s.selected == nil {
 		return nil
+	}
+	m, err := s.current(ctx, cmdSearch)
+	if err != nil {
+		return err
 	}
 	next, err := m.next(ctx)
 	if err != nil {
@@ -76,7 +79,7 @@ func descending(s imap.UIDSet) func() uint32 {
 // in FLAGS, so that no FETCH has one that is not in it (RFC 9051, 7.3.5).
 func (m *selected) tellFlags(w *imapserver.UpdateWriter) {
 	if m.keywords {
-		w.MailboxFlags(mailboxFlags(m.snapshot))
+		w.MailboxFlags(m.mailboxFlags())
 		m.keywords = false
 	}
 	for uid := range m.untold.All() {
@@ -99,7 +102,17 @@ func (s *Session) Watch(wake func()) (stop func()) {
 
 // Expunge removes messages that have \Deleted (RFC 9051, 6.4.3; RFC 4315, 2.1).
 func (s *Session) Expunge(ctx context.Context, w *imapserver.UpdateWriter, uids *imap.NumSet) (uint64, error) {
-	m := s.selected
+	c := cmdExpunge
+	if w == nil {
+		c = cmdClose
+	}
+	m, err := s.current(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	if w == nil && !needs[cmdExpunge].allows(m.rights) {
+		return 0, nil // CLOSE leaves what it may not expunge (RFC 4314, 4)
+	}
 	if m.readOnly {
 		return 0, errReadOnly
 	}
@@ -107,7 +120,7 @@ func (s *Session) Expunge(ctx context.Context, w *imapserver.UpdateWriter, uids 
 	if uids != nil {
 		which = m.uids(*uids)
 	}
-	expunged, err := s.account.Expunge(ctx, m.id, which, false)
+	expunged, err := m.account.Expunge(ctx, m.id, which, false)
 	if err != nil {
 		return 0, answer(err)
 	}
