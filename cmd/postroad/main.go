@@ -31,6 +31,8 @@ type cli struct {
 	Account    accountCommand    `cmd:"" help:"Accounts: who has a mailbox."`
 	Alias      aliasCommand      `cmd:"" help:"Aliases: addresses that stand for others."`
 	Group      groupCommand      `cmd:"" help:"Groups: lists of members, with an owner who gets the failures."`
+	ACL        aclCommand        `cmd:"" name:"acl" help:"Access control lists: who may use whose mailboxes."`
+	Shared     sharedCommand     `cmd:"" help:"Public mailboxes of an organisation."`
 	Queue      queueCommand      `cmd:"" help:"Mail that waits."`
 	Trace      traceCommand      `cmd:"" help:"Tell what became of a message."`
 	Check      checkCommand      `cmd:"" help:"Verify every index against every message, and every checksum."`

@@ -22,6 +22,7 @@ import (
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/imapd"
 	"postroad/internal/mta/queue"
 )
 
@@ -73,8 +74,10 @@ func errorOf(err error) *Error {
 		code Code
 	}{
 		{directory.ErrNotFound, NotFound}, {mailflow.ErrNoMail, NotFound}, {mailstore.ErrNoAccount, NotFound},
+		{mailstore.ErrNoMailbox, NotFound}, {imapd.ErrNoSubject, NotFound},
 		{directory.ErrExists, Exists}, {mailstore.ErrExists, Exists},
-		{directory.ErrInUse, InUse}, {directory.ErrInvalid, Invalid},
+		{directory.ErrInUse, InUse}, {mailstore.ErrHasChildren, InUse}, {mailstore.ErrInUse, InUse},
+		{directory.ErrInvalid, Invalid}, {mailstore.ErrName, Invalid}, {mailstore.ErrRights, Invalid},
 		{context.Canceled, Temporary}, {context.DeadlineExceeded, Temporary}, {mailstore.ErrTemporary, Temporary},
 	} {
 		if errors.Is(err, k.err) {
@@ -138,6 +141,15 @@ var table = map[string]run{
 	"account.change":    verb((*Verbs).changeAccount),
 	"account.password":  verb((*Verbs).setPassword),
 	"account.remove":    verb((*Verbs).removeAccount),
+	"account.grant":     verb((*Verbs).grant),
+	"account.revoke":    verb((*Verbs).revoke),
+	"account.grants":    verb((*Verbs).grants),
+	"acl.show":          verb((*Verbs).acl),
+	"acl.set":           verb((*Verbs).setACL),
+	"acl.delete":        verb((*Verbs).deleteACL),
+	"shared.list":       verb((*Verbs).sharedList),
+	"shared.add":        verb((*Verbs).addShared),
+	"shared.delete":     verb((*Verbs).deleteShared),
 	"app.list":          verb((*Verbs).apps),
 	"app.add":           verb((*Verbs).addApp),
 	"app.revoke":        verb((*Verbs).revokeApp),

@@ -100,6 +100,7 @@ type Destination struct {
 	Account AccountID
 	Address address.Address // in the account's own form: without detail, domain aliases resolved
 	Detail  string          // sub-address after the separator (RFC 5233), empty: none
+	Public  bool            // the account has public mailboxes: who may post is theirs to say
 }
 
 // Credentials are what a client gave to log in.

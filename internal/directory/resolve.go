@@ -226,7 +226,7 @@ func (x *expansion) mailbox(ctx context.Context, f found, depth int) error {
 		}
 		return nil
 	}
-	d := Destination{Account: id, Address: a.Login, Detail: f.detail}
+	d := Destination{Account: id, Address: a.Login, Detail: f.detail, Public: a.Public}
 	if as, err := address.Parse(f.name.As); err == nil {
 		d.Address = as
 	}

@@ -317,7 +317,9 @@ func town(t *testing.T) (*Store, map[string]AccountID) {
 
 func TestResolve(t *testing.T) {
 	s, ids := town(t)
-	to := func(a, detail string) Destination { return Destination{ids[a], at(a), detail} }
+	to := func(a, detail string) Destination {
+		return Destination{Account: ids[a], Address: at(a), Detail: detail}
+	}
 	alice, bob, carol := "alice@example.test", "bob@example.test", "carol@all.test"
 	tests := []struct {
 		address string

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 
 	"postroad/imap/imapserver"
+	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mda/imapd"
@@ -75,7 +76,7 @@ func (s *Server) smtpDoor(l Listener) running {
 	o.Extensions = intake.Extensions
 	o.Proxies, o.XClients = s.config.Trust.Proxy, s.config.Trust.XCLIENT
 	o.NewSession = intake.New(intake.Options{
-		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock, Full: s.full,
+		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock, Full: s.full, MayPost: s.mayPost,
 		Relays: s.config.Trust.Relay, SizeMax: o.SizeMax, Logger: s.log,
 	}).NewSession
 	return smtpRunning(l, o)
@@ -132,6 +133,11 @@ func (s *Server) full(ctx context.Context, id mailflow.AccountID, size int64) (b
 		return true, nil
 	}
 	return false, err
+}
+
+// mayPost answers at RCPT for public mailboxes, to senders from outside.
+func (s *Server) mayPost(ctx context.Context, to directory.Destination) (bool, error) {
+	return s.deliverer().MayPost(ctx, to, 0)
 }
 
 // logins makes the backend of log-ins from an address, counted by the limiter.

@@ -64,6 +64,7 @@ type filing struct {
 	id      mailstore.AccountID
 	address address.Address // it is known by, for what goes onward
 	details []string        // sub-addresses it was reached with; "" for none
+	public  bool            // it has an organisation's public mailboxes: see post.go
 	status  mailflow.Status
 }
 
@@ -148,7 +149,7 @@ func (r *round) filing(to directory.Destination) *filing {
 			return f
 		}
 	}
-	f := &filing{id: to.Account, address: to.Address, details: []string{to.Detail}}
+	f := &filing{id: to.Account, address: to.Address, details: []string{to.Detail}, public: to.Public}
 	r.filings = append(r.filings, f)
 	return f
 }

@@ -23,7 +23,7 @@ func (r *round) file(ctx context.Context, f *filing) {
 	if refused.Temporary() {
 		action = mailflow.Delayed
 	}
-	if !errors.Is(err, mailstore.ErrOverQuota) {
+	if !errors.Is(err, mailstore.ErrOverQuota) && !errors.Is(err, mailstore.ErrRights) {
 		r.o.Log.Error("mail cannot be filed", "id", r.m.ID, "account", f.id, "error", err)
 	}
 	f.status = mailflow.Status{Action: action, Reply: refused.Reply, LocalMTA: true, At: r.now}
@@ -38,7 +38,7 @@ func (r *round) append(ctx context.Context, f *filing) error {
 	if err != nil {
 		return err
 	}
-	boxes, err := r.folders(ctx, a, inbox, f.details)
+	boxes, err := r.boxes(ctx, a, inbox, f)
 	if err != nil {
 		return err
 	}
@@ -47,11 +47,19 @@ func (r *round) append(ctx context.Context, f *filing) error {
 		in.InternalDate = r.now
 	}
 	_, err = a.PrepareAppend(ctx, r.u, in, boxes[0], boxes[1:]...)
-	if errors.Is(err, mailstore.ErrNoMailbox) {
+	if errors.Is(err, mailstore.ErrNoMailbox) && !f.public {
 		// Deleted since: the unit's guard would not have held.
 		_, err = a.PrepareAppend(ctx, r.u, in, inbox)
 	}
 	return err
+}
+
+// boxes are the mailboxes that an account wants the mail in.
+func (r *round) boxes(ctx context.Context, a *mailstore.Account, inbox mailstore.MailboxID, f *filing) ([]mailstore.MailboxID, error) {
+	if f.public {
+		return r.post(ctx, a, f.details)
+	}
+	return r.folders(ctx, a, inbox, f.details)
 }
 
 // folders are the mailboxes for sub-addresses, each once.
@@ -68,11 +76,17 @@ func (r *round) folders(ctx context.Context, a *mailstore.Account, inbox mailsto
 				id = m.ID
 			}
 		}
-		if !slices.Contains(boxes, id) {
-			boxes = append(boxes, id)
-		}
+		boxes = appendNew(boxes, id)
 	}
 	return boxes, nil
+}
+
+// appendNew appends an id that is not there yet.
+func appendNew(boxes []mailstore.MailboxID, id mailstore.MailboxID) []mailstore.MailboxID {
+	if slices.Contains(boxes, id) {
+		return boxes
+	}
+	return append(boxes, id)
 }
 
 // folder is where mail for a sub-address goes (RFC 5233): the mailbox of that name, in
@@ -96,6 +110,8 @@ func (d *Deliverer) reply(err error) *smtp.Error {
 		return smtp.NewError(552, smtp.EnhancedCode{5, 2, 2}, "The mailbox is full").With(err)
 	case errors.Is(err, mailstore.ErrOverQuota):
 		return smtp.NewError(452, smtp.EnhancedCode{4, 2, 2}, "The mailbox is full").With(err)
+	case errors.Is(err, mailstore.ErrRights):
+		return smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "You may not post there").With(err)
 	case errors.Is(err, mailstore.ErrFull):
 		return smtp.NewError(452, smtp.EnhancedCode{4, 3, 1}, "Not enough space on the server").With(err)
 	case errors.Is(err, mailstore.ErrTooLarge):

@@ -21,54 +21,52 @@ import (
 
 const groupMark, groupWord = "$", "group:"
 
-var errNoSubject = imap.No("", "There is no such user or group here")
+// ErrNoSubject is an identifier that names nobody.
+var ErrNoSubject = errors.New("imapd: no such user or group")
 
-// subject reads an identifier.
-func (s *Session) subject(ctx context.Context, identifier string) (mailstore.Subject, error) {
-	d := s.backend.o.Directory
-	if d == nil {
-		return mailstore.Subject{}, imap.No(imap.CodeCannot, "Mailboxes cannot be shared here")
-	}
+// ParseIdentifier reads an identifier as it is meant by people of an organisation and a
+// domain. ErrNoSubject.
+func ParseIdentifier(ctx context.Context, d Directory, org, domain, identifier string) (mailstore.Subject, error) {
 	rest, negative := strings.CutPrefix(identifier, "-")
 	out := mailstore.Subject{Negative: negative}
 	if imap.EqualFold(rest, imap.ACLAnyone) {
 		out.Kind = mailstore.SubjectAnyone
 		return out, nil
 	}
-	group, is := strings.CutPrefix(rest, groupMark)
-	if !is {
-		group, is = strings.CutPrefix(rest, groupWord)
+	name, group := strings.CutPrefix(rest, groupMark)
+	if !group {
+		name, group = strings.CutPrefix(rest, groupWord)
 	}
-	if id, err := hlc.Parse(rest); err == nil && !is && !strings.Contains(rest, "@") {
-		out.Kind, out.Account = mailstore.SubjectAccount, id
-		return out, nil
+	if !strings.Contains(name, "@") {
+		if id, err := hlc.Parse(name); err == nil && !group {
+			out.Kind, out.Account = mailstore.SubjectAccount, id
+			return out, nil
+		}
+		name += "@" + domain
 	}
-	if !strings.Contains(group, "@") {
-		group += "@" + s.who.Login.Domain
-	}
-	a, err := address.Parse(group)
+	a, err := address.Parse(name)
 	if err != nil {
-		return out, errNoSubject
+		return out, fmt.Errorf("%w: %q", ErrNoSubject, identifier)
 	}
-	if is {
+	if group {
 		out.Kind = mailstore.SubjectGroup
-		out.Group, err = d.GroupKey(ctx, s.who.Org, a)
+		out.Group, err = d.GroupKey(ctx, org, a)
 	} else {
 		var account directory.Account
 		account, err = d.AccountByAddress(ctx, a)
 		out.Kind, out.Account = mailstore.SubjectAccount, account.ID
-		if err == nil && account.Org != s.who.Org {
+		if err == nil && account.Org != org {
 			err = directory.ErrNotFound
 		}
 	}
 	if errors.Is(err, directory.ErrNotFound) {
-		return out, errNoSubject
+		return out, fmt.Errorf("%w: %q", ErrNoSubject, identifier)
 	}
 	return out, err
 }
 
-// identifier writes a subject.
-func (s *Session) identifier(ctx context.Context, x mailstore.Subject) (string, error) {
+// FormatIdentifier writes a subject as ParseIdentifier reads it.
+func FormatIdentifier(ctx context.Context, d Directory, x mailstore.Subject) (string, error) {
 	mark := ""
 	if x.Negative {
 		mark = "-"
@@ -79,23 +77,27 @@ func (s *Session) identifier(ctx context.Context, x mailstore.Subject) (string, 
 	case mailstore.SubjectGroup:
 		return mark + groupMark + x.Group, nil
 	}
-	login, err := s.login(ctx, x.Account)
-	return mark + login, err
-}
-
-// login is an account's address, its id when it is gone.
-func (s *Session) login(ctx context.Context, id mailstore.AccountID) (string, error) {
-	if s.backend.o.Directory == nil {
-		return s.who.Login.String(), nil // there is nobody else
-	}
-	a, err := s.backend.o.Directory.Account(ctx, id)
+	a, err := d.Account(ctx, x.Account)
 	switch {
 	case errors.Is(err, directory.ErrNotFound):
-		return id.String(), nil
+		return mark + x.Account.String(), nil
 	case err != nil:
 		return "", fmt.Errorf("account of an access control list: %w", err)
 	}
-	return a.Login.String(), nil
+	return mark + a.Login.String(), nil
+}
+
+// subject reads an identifier for the user.
+func (s *Session) subject(ctx context.Context, identifier string) (mailstore.Subject, error) {
+	d := s.backend.o.Directory
+	if d == nil {
+		return mailstore.Subject{}, imap.No(imap.CodeCannot, "Mailboxes cannot be shared here")
+	}
+	x, err := ParseIdentifier(ctx, d, s.who.Org, s.who.Login.Domain, identifier)
+	if errors.Is(err, ErrNoSubject) {
+		return x, imap.No("", "There is no such user or group here")
+	}
+	return x, err
 }
 
 // SetACL changes the rights of an identifier (RFC 4314, 3.1).
@@ -130,16 +132,18 @@ func (s *Session) GetACL(ctx context.Context, mailbox string) ([]imap.ACLEntry, 
 	if err != nil {
 		return nil, err
 	}
-	var out []imap.ACLEntry
-	if p.prefix != sharedPrefix {
-		owner, err := s.login(ctx, p.account.ID())
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, imap.ACLEntry{Identifier: owner, Rights: imap.RightsAll})
+	d := s.backend.o.Directory
+	if d == nil { // there is nobody else
+		return []imap.ACLEntry{{Identifier: s.who.Login.String(), Rights: imap.RightsAll}}, nil
 	}
-	for _, g := range p.mailbox.ACL {
-		id, err := s.identifier(ctx, g.Subject)
+	grants := p.mailbox.ACL
+	if p.prefix != sharedPrefix {
+		owner := mailstore.Subject{Kind: mailstore.SubjectAccount, Account: p.account.ID()}
+		grants = append(mailstore.ACL{{Subject: owner, Rights: imap.RightsAll}}, grants...)
+	}
+	out := make([]imap.ACLEntry, 0, len(grants))
+	for _, g := range grants {
+		id, err := FormatIdentifier(ctx, d, g.Subject)
 		if err != nil {
 			return nil, err
 		}
