@@ -15,6 +15,9 @@ type accountCommand struct {
 	Change   accountChange   `cmd:"" help:"Change addresses, quota, or whether it is enabled."`
 	Password accountPassword `cmd:"" help:"Set the password."`
 	App      accountApp      `cmd:"" name:"app-password" help:"Passwords for single programs."`
+	Grant    accountGrant    `cmd:"" help:"Let somebody send with the addresses of an account."`
+	Revoke   accountRevoke   `cmd:"" help:"Take that right away."`
+	Grants   accountGrants   `cmd:"" help:"Show who has it."`
 	Remove   accountRemove   `cmd:"" help:"Remove an account with all its mail."`
 }
 

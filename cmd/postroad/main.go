@@ -32,6 +32,8 @@ type cli struct {
 	Alias      aliasCommand      `cmd:"" help:"Aliases: addresses that stand for others."`
 	Group      groupCommand      `cmd:"" help:"Groups: lists of members, with an owner who gets the failures."`
 	Sieve      sieveCommand      `cmd:"" help:"Sieve scripts: what is done with mail as it comes."`
+	ACL        aclCommand        `cmd:"" name:"acl" help:"Access control lists: who may use whose mailboxes."`
+	Shared     sharedCommand     `cmd:"" help:"Public mailboxes of an organisation."`
 	Queue      queueCommand      `cmd:"" help:"Mail that waits."`
 	Trace      traceCommand      `cmd:"" help:"Tell what became of a message."`
 	Check      checkCommand      `cmd:"" help:"Verify every index against every message, and every checksum."`

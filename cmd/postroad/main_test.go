@@ -91,6 +91,28 @@ var session = []line{
 	{"group change team@example.test --remove alice@example.test --name Team", "", exitOK, "team"},
 	{"group list", "", exitOK, "Team"},
 	{"group remove team@example.test", "", exitOK, "removed"},
+	{"group add staff@example.test bob@example.test", "", exitOK, "bob"},
+	{"account grant alice@example.test bob@example.test on-behalf", "", exitOK, "on-behalf"},
+	{"account grant alice@example.test $staff@example.test send-as", "", exitOK, "$staff@example.test"},
+	{"account grant alice@example.test bob@example.test all", "", exitUsage, "send-as"},
+	{"account revoke alice@example.test bob@example.test", "", exitOK, "WHO"},
+	{"account grants alice@example.test", "", exitOK, "send-as"},
+	{"acl set alice@example.test/INBOX bob@example.test lrs", "", exitOK, "lrs"},
+	{"acl set alice@example.test/INBOX bob@example.test -- -s", "", exitOK, "lr\n"},
+	{"acl set alice@example.test/INBOX -- -$staff@example.test w", "", exitOK, "-$staff@example.test"},
+	{"acl set alice@example.test/INBOX bob@example.test q", "", exitData, "q"},
+	{"acl set alice@example.test bob@example.test l", "", exitUsage, "OWNER/MAILBOX"},
+	{"acl show alice@example.test/None", "", exitNoUser, "None"},
+	{"acl delete alice@example.test/INBOX bob@example.test", "", exitOK, "IDENTIFIER"},
+	{"acl show alice@example.test/INBOX", "", exitOK, "-$staff"},
+	{"shared add News", "", exitData, "address"},
+	{"shared add News --address shared@example.test", "", exitOK, "Shared/News"},
+	{"shared add Offers/Old --anyone lrsp", "", exitOK, "Offers/Old"},
+	{"acl set Shared/News anyone +p", "", exitOK, "lrsp"},
+	{"shared list", "", exitOK, "anyone lrsp"},
+	{"shared", "", exitOK, "Shared/News"},
+	{"shared delete Offers/Old", "", exitUsage, "--yes"},
+	{"shared delete Offers/Old --yes", "", exitOK, "deleted"},
 	{"queue list", "", exitOK, "empty"},
 	{"queue show nonsense", "", exitData, ""},
 	{"queue retry", "", exitUsage, "--all"},
@@ -139,7 +161,7 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range []string{"domain add example.test", "account add a@example.test --generate", "account list", "account show a@example.test",
-		"alias list", "group list", "queue list", "check", "status", "version", "config check", "config show", "domain remove other.test"} {
+		"alias list", "group list", "account grants a@example.test", "acl show a@example.test/INBOX", "shared list", "queue list", "check", "status", "version", "config check", "config show", "domain remove other.test"} {
 		want := exitOK
 		if strings.Contains(args, "other") {
 			want = exitNoUser

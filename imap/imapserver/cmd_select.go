@@ -57,7 +57,7 @@ func (c *Conn) open(cmd *command, o SelectOptions) error {
 		return err
 	}
 	c.state, c.mailbox, c.exists, c.validity, c.saved = selected, d.Mailbox, d.Exists, d.UIDValidity, nil
-	c.readOnly, c.noModSeq = o.ReadOnly || d.ReadOnly, d.HighestModSeq == 0
+	c.readOnly, c.noModSeq = o.ReadOnly, d.HighestModSeq == 0
 	c.selectData(d)
 	if resync != nil && !c.noModSeq && resync.uidValidity == d.UIDValidity {
 		if err := c.resync(resync, d); err != nil {
@@ -65,7 +65,7 @@ func (c *Conn) open(cmd *command, o SelectOptions) error {
 		}
 	}
 	code := imap.CodeReadWrite
-	if c.readOnly {
+	if c.readOnly || d.ReadOnly {
 		code = imap.CodeReadOnly
 	}
 	c.done(cmd, code)

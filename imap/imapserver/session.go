@@ -109,9 +109,11 @@ type SelectData struct {
 	UIDValidity    uint32
 	HighestModSeq  uint64 // 0: NOMODSEQ
 	MailboxID      string
-	ReadOnly       bool // though SELECT was asked for
-	Delimiter      rune // 0: the mailbox has no hierarchy
-	Attributes     []imap.MailboxAttr
+	// ReadOnly tells the client READ-ONLY though SELECT was asked for (RFC 4314, 5.2). What
+	// it may change all the same is in PermanentFlags; the session decides.
+	ReadOnly   bool
+	Delimiter  rune // 0: the mailbox has no hierarchy
+	Attributes []imap.MailboxAttr
 }
 
 // CreateOptions are those of CREATE.

@@ -271,6 +271,9 @@ func (v *Verbs) setPassword(ctx context.Context, in PasswordChange) (Password, e
 	if err != nil {
 		return Password{}, err
 	}
+	if a.Public {
+		return Password{}, invalid("nobody logs in to the account of public mailboxes")
+	}
 	out := Password{}
 	switch {
 	case in.Hash != "" && in.Password == "" && !in.Generate:

@@ -22,6 +22,7 @@ import (
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/imapd"
 	"postroad/internal/mda/rules"
 	"postroad/internal/mta/queue"
 	"postroad/internal/scripts"
@@ -75,8 +76,10 @@ func errorOf(err error) *Error {
 		code Code
 	}{
 		{directory.ErrNotFound, NotFound}, {mailflow.ErrNoMail, NotFound}, {mailstore.ErrNoAccount, NotFound},
+		{mailstore.ErrNoMailbox, NotFound}, {imapd.ErrNoSubject, NotFound},
 		{directory.ErrExists, Exists}, {mailstore.ErrExists, Exists},
-		{directory.ErrInUse, InUse}, {directory.ErrInvalid, Invalid},
+		{directory.ErrInUse, InUse}, {mailstore.ErrHasChildren, InUse}, {mailstore.ErrInUse, InUse},
+		{directory.ErrInvalid, Invalid}, {mailstore.ErrName, Invalid}, {mailstore.ErrRights, Invalid},
 		{scripts.ErrNoScript, NotFound}, {scripts.ErrExists, Exists}, {scripts.ErrActive, InUse},
 		{scripts.ErrName, Invalid}, {scripts.ErrTooMany, Invalid}, {scripts.ErrTooLarge, Invalid}, {scripts.ErrEmpty, Invalid},
 		{scripts.ErrScript, Invalid}, {scripts.ErrPosition, Invalid}, {scripts.ErrFull, Temporary}, {scripts.ErrTemporary, Temporary},
@@ -147,6 +150,15 @@ var table = map[string]run{
 	"account.change":    verb((*Verbs).changeAccount),
 	"account.password":  verb((*Verbs).setPassword),
 	"account.remove":    verb((*Verbs).removeAccount),
+	"account.grant":     verb((*Verbs).grant),
+	"account.revoke":    verb((*Verbs).revoke),
+	"account.grants":    verb((*Verbs).grants),
+	"acl.show":          verb((*Verbs).acl),
+	"acl.set":           verb((*Verbs).setACL),
+	"acl.delete":        verb((*Verbs).deleteACL),
+	"shared.list":       verb((*Verbs).sharedList),
+	"shared.add":        verb((*Verbs).addShared),
+	"shared.delete":     verb((*Verbs).deleteShared),
 	"app.list":          verb((*Verbs).apps),
 	"app.add":           verb((*Verbs).addApp),
 	"app.revoke":        verb((*Verbs).revokeApp),

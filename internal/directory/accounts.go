@@ -17,6 +17,7 @@ type NewAccount struct {
 	Limits    Limits
 	Password  string // empty: only app passwords or a hash will do
 	Hash      string // instead of Password: a crypt(3) or LDAP hash from elsewhere
+	Public    bool   // has the organisation's public mailboxes; nobody logs in to it
 }
 
 // PrepareAccount prepares a new account into u, beside the mail account that the caller
@@ -53,7 +54,7 @@ func (s *Store) newAccount(ctx context.Context, n NewAccount) (Account, error) {
 		return Account{}, err
 	}
 	return Account{ID: s.Clock.Next(), Org: org, Login: n.Addresses[0], Addresses: slices.Clone(n.Addresses),
-		Name: n.Name, Limits: n.Limits, Created: now()}, nil
+		Name: n.Name, Limits: n.Limits, Public: n.Public, Created: now()}, nil
 }
 
 func checkAddresses(list []address.Address, name string, l Limits) error {
@@ -79,23 +80,7 @@ func checkAddresses(list []address.Address, name string, l Limits) error {
 }
 
 func (s *Store) prepareAccount(ctx context.Context, u *mailflow.Unit, a *Account, secrets *secretsRecord) error {
-	err := s.within(ctx, u, rootSpace, func(e *editor) error {
-		org, err := read[orgRecord](e, orgKey(a.Org))
-		if err != nil {
-			return err
-		}
-		if org == nil {
-			return fmt.Errorf("%w: organisation %s", ErrNotFound, a.Org)
-		}
-		if org.Postmaster == "" {
-			org.Postmaster = a.ID.String()
-			if err := e.put(orgKey(a.Org), org); err != nil {
-				return err
-			}
-		}
-		return e.put(ownerKey(a.ID), placeRecord{a.Org})
-	})
-	if err != nil {
+	if err := s.prepareFirst(ctx, u, a); err != nil {
 		return err
 	}
 	return s.within(ctx, u, orgSpace(a.Org), func(e *editor) error {
@@ -112,7 +97,7 @@ func (s *Store) prepareAccount(ctx context.Context, u *mailflow.Unit, a *Account
 }
 
 func (a *Account) record() accountRecord {
-	return accountRecord{Addresses: printAddresses(a.Addresses), Name: a.Name, Disabled: a.Disabled, Limits: a.Limits, Created: a.Created}
+	return accountRecord{Addresses: printAddresses(a.Addresses), Name: a.Name, Disabled: a.Disabled, Public: a.Public, Limits: a.Limits, Created: a.Created}
 }
 
 // claimName gives an address its meaning; its domain is the organisation's own, no alias,
@@ -170,6 +155,7 @@ func (s *Store) PrepareRemoval(ctx context.Context, id AccountID, u *mailflow.Un
 		}
 		e.remove(accountKey(id))
 		e.remove(secretsKey(id))
+		endGrants(e, id)
 		return nil
 	})
 	if err != nil {
@@ -180,8 +166,12 @@ func (s *Store) PrepareRemoval(ctx context.Context, id AccountID, u *mailflow.Un
 		if err != nil {
 			return err
 		}
-		if o != nil && o.Postmaster == id.String() {
-			o.Postmaster = ""
+		if o != nil && (o.Postmaster == id.String() || o.Public == id.String()) {
+			if o.Postmaster == id.String() {
+				o.Postmaster = ""
+			} else {
+				o.Public = ""
+			}
 			if err := e.put(orgKey(org), o); err != nil {
 				return err
 			}
@@ -225,7 +215,7 @@ func (s *Store) ChangeAccount(ctx context.Context, id AccountID, f func(*Account
 		if err := checkAddresses(a.Addresses, a.Name, a.Limits); err != nil {
 			return err
 		}
-		a.ID, a.Org, a.Created, a.Login = id, org, was.Created, a.Addresses[0]
+		a.ID, a.Org, a.Created, a.Public, a.Login = id, org, was.Created, was.Public, a.Addresses[0]
 		if err := moveNames(e, &was, &a); err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ func (s *Store) fail(ctx context.Context, start time.Time, err error) error {
 }
 
 // candidate is the account that somebody claims to be, with its secrets; both nil for
-// nobody. A disabled account is nobody.
+// nobody. A disabled account is nobody, and so is a public one.
 type candidate struct {
 	account *Account
 	secrets *secretsRecord
@@ -78,7 +78,7 @@ func (s *Store) candidate(ctx context.Context, login string) (candidate, error) 
 		return candidate{}, nil
 	}
 	acc, err := s.AccountByAddress(ctx, a)
-	if errors.Is(err, ErrNotFound) || err == nil && acc.Disabled {
+	if errors.Is(err, ErrNotFound) || err == nil && (acc.Disabled || acc.Public) {
 		return candidate{}, nil
 	}
 	if err != nil {

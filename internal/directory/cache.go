@@ -115,3 +115,45 @@ func (c *cache) load(ctx context.Context, key string, decode func([]byte) (any, 
 	c.keep(snap.Version(), hints, key, v)
 	return v, nil
 }
+
+// moment is a state of the cache: what was computed in one holds as long as the cache is
+// in it.
+type moment struct {
+	hints   uint64
+	version kv.Version
+}
+
+func (c *cache) moment() moment {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return moment{c.hints.Load(), c.version}
+}
+
+// remember puts what was computed of records of one moment into the cache, unless that has
+// passed.
+func (c *cache) remember(at moment, key string, v any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == at.hints && c.hints.Load() == at.hints && c.version == at.version && len(c.records) < cacheMax {
+		c.records[key] = v
+	}
+}
+
+// renew makes the cache current, so that records read next are of one version unless
+// another change comes.
+func (c *cache) renew(ctx context.Context) error {
+	hints := c.hints.Load()
+	versions, err := c.engine.Versions(ctx, c.space)
+	if err != nil {
+		return fmt.Errorf("version of the directory: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if versions[0] > c.version {
+		c.version, c.records = versions[0], map[string]any{}
+	}
+	if versions[0] == c.version {
+		c.seen, c.checked = max(c.seen, hints), time.Now()
+	}
+	return nil
+}

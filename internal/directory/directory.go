@@ -36,9 +36,12 @@ type Directory interface {
 	Authenticate(ctx context.Context, c Credentials) (Principal, error)
 	// Principal returns an account by its id, ErrNotFound when it is gone.
 	Principal(ctx context.Context, id AccountID) (Principal, error)
-	// MaySendAs tells whether the account may use the address as sender: its own ones,
-	// sub-addresses of them, aliases that lead to it, a catch-all that does, groups it owns.
-	MaySendAs(ctx context.Context, p Principal, a address.Address) (bool, error)
+	// MaySendAs tells how the account may use the address as sender. SendAs holds for its
+	// own ones, sub-addresses of them, aliases that lead to it, a catch-all that does, groups
+	// it owns; and for addresses of others, SendAs or SendOnBehalf, what these have granted.
+	MaySendAs(ctx context.Context, p Principal, a address.Address) (SendRight, error)
+	// Member tells whether an account is in a group, which is named by its address's Key.
+	Member(ctx context.Context, group string, id AccountID) (bool, error)
 }
 
 // Errors of a directory; test with errors.Is.
@@ -97,6 +100,7 @@ type Destination struct {
 	Account AccountID
 	Address address.Address // in the account's own form: without detail, domain aliases resolved
 	Detail  string          // sub-address after the separator (RFC 5233), empty: none
+	Public  bool            // the account has public mailboxes: who may post is theirs to say
 }
 
 // Credentials are what a client gave to log in.
@@ -147,6 +151,7 @@ type Account struct {
 	Addresses []address.Address // the login is the first
 	Name      string
 	Disabled  bool
+	Public    bool // has its organisation's public mailboxes; nobody logs in to it
 	Limits    Limits
 	Created   time.Time
 }

@@ -25,6 +25,8 @@ import (
 //	            c/ACCOUNT          credentials
 //
 // Both have S… beside: Sieve scripts, which are internal/scripts's.
+//
+//	g/ACCOUNT          who else may send with its addresses
 const (
 	rootSpace      kv.Space = "directory"
 	orgSpacePrefix string   = "o/"
@@ -84,6 +86,7 @@ func decode[T any](raw []byte) (*T, error) {
 type orgRecord struct {
 	Name       string    `json:"name"`
 	Postmaster string    `json:"postmaster,omitempty"`
+	Public     string    `json:"public,omitempty"` // the account that has its public mailboxes
 	Created    time.Time `json:"created"`
 }
 
@@ -114,6 +117,7 @@ type accountRecord struct {
 	Addresses []string  `json:"addresses"`
 	Name      string    `json:"name,omitempty"`
 	Disabled  bool      `json:"disabled,omitempty"`
+	Public    bool      `json:"public,omitempty"`
 	Limits    Limits    `json:"limits,omitzero"`
 	Created   time.Time `json:"created"`
 }
@@ -193,7 +197,7 @@ func (r *accountRecord) account(org string, id AccountID) (Account, error) {
 		return Account{}, err
 	}
 	return Account{ID: id, Org: org, Login: list[0], Addresses: list, Name: r.Name,
-		Disabled: r.Disabled, Limits: r.Limits, Created: r.Created}, nil
+		Disabled: r.Disabled, Public: r.Public, Limits: r.Limits, Created: r.Created}, nil
 }
 
 func (r *nameRecord) expander(org string) (Expander, error) {

@@ -226,7 +226,7 @@ func (x *expansion) mailbox(ctx context.Context, f found, depth int) error {
 		}
 		return nil
 	}
-	d := Destination{Account: id, Address: a.Login, Detail: f.detail}
+	d := Destination{Account: id, Address: a.Login, Detail: f.detail, Public: a.Public}
 	if as, err := address.Parse(f.name.As); err == nil {
 		d.Address = as
 	}
@@ -240,30 +240,33 @@ func (x *expansion) mailbox(ctx context.Context, f found, depth int) error {
 }
 
 // MaySendAs implements Directory.
-func (s *Store) MaySendAs(ctx context.Context, p Principal, a address.Address) (bool, error) {
+func (s *Store) MaySendAs(ctx context.Context, p Principal, a address.Address) (SendRight, error) {
 	t, err := s.Resolve(ctx, a)
 	if err != nil {
-		return false, err
+		return SendNot, err
 	}
 	switch t.Kind {
 	case Mailbox, Alias:
 		for _, d := range t.Accounts {
 			if d.Account == p.ID {
-				return true, nil
+				return SendAs, nil
 			}
+		}
+		if t.Kind == Mailbox && t.Org == p.Org && !t.CatchAll {
+			return s.granted(ctx, t.Accounts[0].Account, p)
 		}
 	case Group:
 		x, err := s.groupAt(ctx, a)
 		if err != nil || x.Owner.IsNull() {
-			return false, err
+			return SendNot, err
 		}
 		owner, err := s.Resolve(ctx, x.Owner)
-		if err != nil {
-			return false, err
+		if err == nil && owner.Kind == Mailbox && owner.Accounts[0].Account == p.ID {
+			return SendAs, nil
 		}
-		return owner.Kind == Mailbox && owner.Accounts[0].Account == p.ID, nil
+		return SendNot, err
 	}
-	return false, nil
+	return SendNot, nil
 }
 
 // groupAt returns the group that an address is, through sub-address and domain alias.

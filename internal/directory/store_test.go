@@ -317,7 +317,9 @@ func town(t *testing.T) (*Store, map[string]AccountID) {
 
 func TestResolve(t *testing.T) {
 	s, ids := town(t)
-	to := func(a, detail string) Destination { return Destination{ids[a], at(a), detail} }
+	to := func(a, detail string) Destination {
+		return Destination{Account: ids[a], Address: at(a), Detail: detail}
+	}
 	alice, bob, carol := "alice@example.test", "bob@example.test", "carol@all.test"
 	tests := []struct {
 		address string
@@ -403,12 +405,13 @@ func TestMaySendAs(t *testing.T) {
 		{"carol@all.test", "whoever@all.test", true},
 		{"alice@example.test", "whoever@all.test", false},
 	} {
-		may, err := s.MaySendAs(t.Context(), Principal{ID: ids[test.who]}, at(test.as))
+		right, err := s.MaySendAs(t.Context(), Principal{ID: ids[test.who], Org: DefaultOrg}, at(test.as))
+		may := right == SendAs
 		if err != nil || may != test.may {
 			t.Errorf("%s as %s: %v %v", test.who, test.as, may, err)
 		}
 	}
-	if may, err := s.MaySendAs(t.Context(), Principal{ID: ids["alice@example.test"]}, address.Address{}); may || err != nil {
+	if may, err := s.MaySendAs(t.Context(), Principal{ID: ids["alice@example.test"]}, address.Address{}); may != SendNot || err != nil {
 		t.Errorf("the null path: %v %v", may, err)
 	}
 }

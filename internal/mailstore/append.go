@@ -23,6 +23,8 @@ type Incoming struct {
 	Flags        Flags    // system flags
 	Keywords     []string // made known to the mailbox where they are new
 	InternalDate time.Time
+
+	source *source // of a COPY from another account; nil: none
 }
 
 // Appended is what became of an Incoming; filled in when its unit is durable.
@@ -48,14 +50,14 @@ func (a *Account) PrepareAppend(ctx context.Context, u *mailflow.Unit, m *Incomi
 	}
 	defer w.close()
 	before := *w.quiet()
-	all, err := w.append(m, append([]MailboxID{mailbox}, also...))
+	all, err := w.append(ctx, m, append([]MailboxID{mailbox}, also...))
 	if err != nil {
 		*w.quiet() = before // the unit may be committed for others
 	}
 	return all, storageError("append a message", err)
 }
 
-func (w *work) append(m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
+func (w *work) append(ctx context.Context, m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
 	if m.Body.Size > math.MaxUint32 {
 		return nil, fmt.Errorf("%w: message of %d octets", ErrTooLarge, m.Body.Size)
 	}
@@ -67,6 +69,11 @@ func (w *work) append(m *Incoming, mailboxes []MailboxID) ([]*Appended, error) {
 		}
 		if boxes[i].Recovery != nil {
 			return nil, fmt.Errorf("mailbox %s: %w", id, ErrNoMailbox)
+		}
+	}
+	if m.source != nil {
+		if err := m.source.guard(ctx, w.u); err != nil {
+			return nil, err
 		}
 	}
 	row := Row{ID: w.a.store.o.Clock.Next(), InternalDate: m.InternalDate.Unix(), Size: uint32(m.Body.Size)}
@@ -226,6 +233,11 @@ func (s *staging) stage(ctx context.Context, part []*Incoming) error {
 		for _, in := range part {
 			if in.Body.Size > math.MaxUint32 {
 				return fmt.Errorf("%w: message of %d octets", ErrTooLarge, in.Body.Size)
+			}
+			if in.source != nil {
+				if err := in.source.guard(ctx, u); err != nil {
+					return err
+				}
 			}
 			id := s.a.store.o.Clock.Next()
 			t, err := w.thread(id, in.Message)

@@ -18,6 +18,7 @@ const (
 
 	keywordShift       = 8
 	System       Flags = 1<<keywordShift - 1
+	KeywordFlags       = ^System // all keywords
 )
 
 // Keyword is the bit of the keyword at place i of a mailbox's table.

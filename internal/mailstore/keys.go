@@ -42,6 +42,10 @@ import (
 //	q                    lease of the organisation's quota: see pool.go
 //	W                    part of the quota that was warned of: see warn.go
 //	u MAILBOX            recoverable mailbox: see recoverable.go
+//	A                    scope in which the account shares mailboxes
+//	A MAILBOX            access control list
+//	v MAILBOX READER     HIGHESTMODSEQ of a reader's own \Seen in another one's mailbox
+//	v MAILBOX READER N   his \Seen of the 1024 UIDs of a chunk
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and
 // f does not say that it is gone. Flags are those of the block unless f has others. Who
@@ -73,6 +77,8 @@ const (
 	keyStaged       = 'y'
 	keyMemory       = 'q'
 	keySort         = 'k'
+	keyACL          = 'A'
+	keySeen         = 'v'
 )
 
 const (

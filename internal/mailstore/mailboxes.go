@@ -25,6 +25,8 @@ type grow struct {
 	*work
 	validity uint32
 	made     []*Mailbox
+	acls     map[MailboxID]ACL // changed access control lists
+	scope    string            // in which the account begins to share; empty: no change
 }
 
 // changeTree commits a change of the tree.
@@ -39,6 +41,7 @@ func (a *Account) changeTree(ctx context.Context, what string, change func(g *gr
 		if err := change(g); err != nil {
 			return err
 		}
+		g.putACLs()
 		if u.Empty() {
 			return nil
 		}
@@ -70,9 +73,9 @@ func (g *grow) create(name string) (*Mailbox, error) {
 func (g *grow) createAs(name string, id MailboxID) (*Mailbox, error) {
 	parent, level := splitName(name)
 	m := &Mailbox{Name: name, level: level}
+	var above *Mailbox
 	if parent != "" {
-		above := g.find(parent)
-		if above == nil {
+		if above = g.find(parent); above == nil {
 			var err error
 			if above, err = g.create(parent); err != nil {
 				return nil, err
@@ -88,6 +91,9 @@ func (g *grow) createAs(name string, id MailboxID) (*Mailbox, error) {
 	}
 	g.validity = g.a.store.validity(g.validity)
 	m.ID, m.UIDValidity = id, g.validity
+	if above != nil {
+		g.inherit(m, above)
+	}
 	g.made = append(g.made, m)
 	g.put(m)
 	return m, nil
@@ -294,6 +300,10 @@ func (g *grow) delete(m *Mailbox) error {
 	b := g.batch()
 	b.Guards = append(b.Guards, guardValue(k, highest, found))
 	b.Deletes = append(b.Deletes, key(keyMailbox, m.ID))
+	b.Ranges = append(b.Ranges, kv.Prefix(key(keySeen, m.ID)))
+	if len(m.ACL) > 0 {
+		g.setACL(m.ID, nil) // RFC 4314, 4, DELETE
+	}
 	if g.keeps(m.ID) && n.messages > 0 {
 		g.setMailboxAside(m)
 	} else {

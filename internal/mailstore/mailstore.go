@@ -71,6 +71,7 @@ var (
 	ErrLimit       = errors.New("mailstore: over a limit of number") // mailboxes, keywords, UIDs
 	ErrFull        = errors.New("mailstore: the disk is nearly full")
 	ErrDamaged     = errors.New("mailstore: a record is damaged")
+	ErrRights      = errors.New("mailstore: not allowed")
 	ErrTemporary   = errors.New("mailstore: not possible now")
 )
 
@@ -170,7 +171,7 @@ func storageError(what string, err error) error {
 func Errors() []error { return slices.Clone(closedSet) }
 
 var closedSet = []error{ErrNoAccount, ErrNoMailbox, ErrNoMessage, ErrExists, ErrUse, ErrName, ErrHasChildren,
-	ErrInUse, ErrOverQuota, ErrTooLarge, ErrLimit, ErrFull, ErrDamaged, ErrTemporary}
+	ErrInUse, ErrOverQuota, ErrTooLarge, ErrLimit, ErrFull, ErrDamaged, ErrRights, ErrTemporary}
 
 // accountOf reads an account's space.
 func accountOf(s kv.Space) (AccountID, bool) {

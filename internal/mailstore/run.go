@@ -301,11 +301,16 @@ func (a *Account) condemn(ctx context.Context) error {
 		if !found {
 			return ErrNoAccount
 		}
+		if newReader(raw).octet() != accountDies {
+			if err := a.unshare(snap, u); err != nil {
+				return err
+			}
+		}
 		b := u.Batch(a.space)
 		b.Guards = append(b.Guards, guardValue(accountKey, raw, found))
 		b.Puts = append(b.Puts, kv.Put{Key: accountKey, Value: []byte{format1, accountDies}})
 		b.Deletes = append(b.Deletes, treeKey)
-		b.Ranges = append(b.Ranges, kv.Prefix([]byte{keyMailbox}))
+		b.Ranges = append(b.Ranges, kv.Prefix([]byte{keyMailbox}), kv.Prefix([]byte{keyACL}))
 		s, id := a.store, a.id
 		u.After(a.space, func(r kv.Result) { s.moved(id, r.Version+1, nil) }) // +1: wakes all
 		return nil

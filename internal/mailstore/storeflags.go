@@ -26,6 +26,21 @@ type FlagChange struct {
 	Keywords       []string // made known to the mailbox where they are new (not by FlagsRemove)
 	UnchangedSince uint64   // only messages whose mod-sequence is not above it (RFC 7162, 3.1.3), if Conditional
 	Conditional    bool
+
+	Keep   Flags     // stay as they are, whatever Mode: [KeywordFlags] for all keywords
+	Reader AccountID // whose \Seen is meant, in a mailbox of somebody else; 0: the owner's
+}
+
+// result returns what a change makes of flags; given are its flags as bits.
+func (c *FlagChange) result(flags, given Flags) Flags {
+	changed := given
+	switch c.Mode {
+	case FlagsAdd:
+		changed = flags | given
+	case FlagsRemove:
+		changed = flags &^ given
+	}
+	return changed&^c.Keep | flags&c.Keep
 }
 
 // Stored is the result of StoreFlags.
@@ -70,7 +85,11 @@ func (a *Account) PrepareStoreFlags(ctx context.Context, u *mailflow.Unit, mailb
 		return nil, err
 	}
 	defer w.close()
-	out, err := w.storeFlags(mailbox, uids, c)
+	store := w.storeFlags
+	if c.Reader != 0 && c.Reader != a.id {
+		store = w.storeFlagsOfReader
+	}
+	out, err := store(mailbox, uids, c)
 	return out, storageError("store flags", err)
 }
 
@@ -83,11 +102,10 @@ func (w *work) storeFlags(mailbox MailboxID, uids imap.UIDSet, c FlagChange) (*S
 	if len(chunks) == 0 {
 		return out, nil
 	}
-	keywords, err := w.keywords(mailbox, c.Keywords, c.Mode != FlagsRemove)
+	given, err := w.given(mailbox, &c)
 	if err != nil {
 		return nil, err
 	}
-	given := c.Flags&System | keywords
 	var n tally
 	var changed []*slot
 	eachSlot(chunks, uids, func(k *chunk, s *slot) {
@@ -98,13 +116,7 @@ func (w *work) storeFlags(mailbox MailboxID, uids imap.UIDSet, c FlagChange) (*S
 			out.Modified.Add(s.UID)
 			return
 		}
-		flags := given
-		switch c.Mode {
-		case FlagsAdd:
-			flags = s.Flags | given
-		case FlagsRemove:
-			flags = s.Flags &^ given
-		}
+		flags := c.result(s.Flags, given)
 		if flags == s.Flags {
 			out.Same.Add(s.UID)
 			return
@@ -131,6 +143,15 @@ func (w *work) storeFlags(mailbox MailboxID, uids imap.UIDSet, c FlagChange) (*S
 	w.touch(mailbox)
 	w.u.After(w.a.space, func(r kv.Result) { out.ModSeq = uint64(r.Version) })
 	return out, nil
+}
+
+// given returns the flags of a change as bits of the mailbox.
+func (w *work) given(mailbox MailboxID, c *FlagChange) (Flags, error) {
+	if c.Keep&KeywordFlags == KeywordFlags {
+		return c.Flags & System, nil
+	}
+	keywords, err := w.keywords(mailbox, c.Keywords, c.Mode != FlagsRemove)
+	return c.Flags&System | keywords, err
 }
 
 // chunks reads the chunks that uids lie in, guards that the mailbox stays, and returns

@@ -22,6 +22,7 @@ type Mailbox struct {
 	Subscribed  bool
 	HasChildren bool
 	Recovery    *Recovery // of a recoverable mailbox only
+	ACL         ACL       // who besides the owner may do what
 
 	level string // last level of the name
 	raw   []byte // the record, for guards
@@ -38,6 +39,7 @@ type Tree struct {
 	subscriptions []string
 	inbox         *Mailbox
 	recoverable   []*Mailbox
+	scope         string // in which the account shares mailboxes; empty: it never has
 }
 
 // All returns the mailboxes, INBOX first, then in the order of their names; a parent
@@ -136,6 +138,9 @@ func readTree(snap kv.Snapshot) (*Tree, error) {
 		t.subscriptions = append(t.subscriptions, string(e.Key[1:]))
 	}
 	if err := t.readRecoverables(snap); err != nil {
+		return nil, err
+	}
+	if err := readACLs(snap, t); err != nil {
 		return nil, err
 	}
 	return t, t.link()

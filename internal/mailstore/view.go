@@ -27,8 +27,11 @@ type live struct {
 
 	current atomic.Pointer[Snapshot] // the newest
 	mu      sync.Mutex               // one refresh at a time
-	deleted bool                     // of mu: the mailbox is gone
 	order   order                    // sort keys, once somebody has asked for them
+
+	// Of mu.
+	deleted  bool                   // the mailbox is gone
+	overlays map[AccountID]*overlay // of readers who have it open
 }
 
 // viewCache counts the memory of views that nobody has open.
@@ -49,9 +52,10 @@ type idleView struct {
 // View is an open mailbox. The columns are shared with everyone who has it open. Its
 // methods may be called at once, until Close.
 type View struct {
-	live  *live
-	chans []chan<- struct{} // of account.mu
-	calls []*func()         // of account.mu
+	live    *live
+	overlay *overlay          // of a reader who is not the owner; nil: none
+	chans   []chan<- struct{} // of account.mu
+	calls   []*func()         // of account.mu
 }
 
 // View opens the live columns of a mailbox; Close gives it back.
@@ -154,6 +158,9 @@ func (v *View) Stop(ch chan<- struct{}) {
 // Close gives the view back and ends its notifications.
 func (v *View) Close() {
 	l := v.live
+	if v.overlay != nil {
+		v.overlay.leave()
+	}
 	a := l.account
 	a.mu.Lock()
 	for _, ch := range v.chans {
@@ -232,6 +239,10 @@ func (l *live) drop() {
 // ErrNoMailbox once it was deleted.
 func (v *View) Snapshot(ctx context.Context) (*Snapshot, error) {
 	l := v.live
+	if v.overlay != nil {
+		s, err := v.overlay.snapshot(ctx)
+		return s, storageError("read mailbox "+l.mailbox.String(), err)
+	}
 	a := l.account
 	if s := l.current.Load(); s != nil {
 		versions, err := a.store.engine().Versions(ctx, a.space)
@@ -258,12 +269,19 @@ func (l *live) refresh(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	defer snap.Close()
+	return l.refreshAt(snap)
+}
+
+// refreshAt brings the columns to the version of a snapshot, if they are not past it. The
+// caller holds mu.
+func (l *live) refreshAt(snap kv.Snapshot) (*Snapshot, error) {
 	old := l.current.Load()
 	if old != nil && old.version >= snap.Version() {
 		return old, nil
 	}
 	fresh := &Snapshot{account: l.account, mailbox: l.mailbox, version: snap.Version(), order: &l.order}
-	if err := l.head(snap, fresh); err != nil {
+	err := l.head(snap, fresh)
+	if err != nil {
 		return nil, err
 	}
 	if old == nil {

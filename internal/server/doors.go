@@ -9,6 +9,7 @@ import (
 	"net/netip"
 
 	"postroad/imap/imapserver"
+	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mda/imapd"
@@ -86,7 +87,7 @@ func (s *Server) smtpDoor(l Listener) running {
 	o.Extensions = intake.Extensions
 	o.Proxies, o.XClients = s.config.Trust.Proxy, s.config.Trust.XCLIENT
 	o.NewSession = intake.New(intake.Options{
-		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock, Full: s.full,
+		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock, Full: s.full, MayPost: s.mayPost,
 		Relays: s.config.Trust.Relay, Limits: s.contentLimits(), Logger: s.log,
 	}).NewSession
 	return smtpRunning(l, o)
@@ -145,6 +146,11 @@ func (s *Server) full(ctx context.Context, id mailflow.AccountID, size int64) (b
 	return false, err
 }
 
+// mayPost answers at RCPT for public mailboxes, to senders from outside.
+func (s *Server) mayPost(ctx context.Context, to directory.Destination) (bool, error) {
+	return s.deliverer().MayPost(ctx, to, 0)
+}
+
 // logins makes the backend of log-ins from an address, counted by the limiter.
 func (s *Server) logins(client netip.Addr) sasl.Backend {
 	return s.limiter.watch(s.Directory.SASL(client), client)
@@ -154,7 +160,7 @@ func (s *Server) logins(client netip.Addr) sasl.Backend {
 // locks of maildrops.
 func (s *Server) backends() {
 	s.imap = imapd.New(imapd.Options{
-		Store: s.Mail, Bodies: s.Bodies, SASL: s.logins, Secret: s.scramSecret(),
+		Store: s.Mail, Bodies: s.Bodies, Directory: s.Directory, SASL: s.logins, Secret: s.scramSecret(),
 		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: s.contentLimits().Header,
 		UserConnectionsMax: s.config.Limits.UserConnections, Log: s.log,
 	})

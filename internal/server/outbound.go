@@ -194,7 +194,9 @@ func allLoopback(own []netip.AddrPort) bool {
 }
 
 // local is the way into mailboxes.
-func (s *Store) local() mailflow.Local {
+func (s *Store) local() mailflow.Local { return s.deliverer() }
+
+func (s *Store) deliverer() *deliver.Deliverer {
 	return deliver.New(deliver.Options{
 		Directory: s.Directory, Store: s.Mail, Log: s.log, Rules: s.Rules, Bodies: s.Bodies, Host: hostname(s.config)})
 }

@@ -77,6 +77,7 @@ type filing struct {
 	rcpt    int             // index of the recipient that reached it first
 	address address.Address // it is known by, for what goes onward
 	details []string        // sub-addresses it was reached with; "" for none
+	public  bool            // it has an organisation's public mailboxes: see post.go
 	status  mailflow.Status
 }
 
@@ -162,7 +163,7 @@ func (r *round) filing(to directory.Destination, rcpt int) *filing {
 			return f
 		}
 	}
-	f := &filing{id: to.Account, rcpt: rcpt, address: to.Address, details: []string{to.Detail}}
+	f := &filing{id: to.Account, rcpt: rcpt, address: to.Address, details: []string{to.Detail}, public: to.Public}
 	r.filings = append(r.filings, f)
 	return f
 }

@@ -120,7 +120,7 @@ func (d *delivery) perform(ctx context.Context, o *rules.Outcome) error {
 func (d *delivery) act(ctx context.Context, a sieve.Action) error {
 	switch a := a.(type) {
 	case *sieve.Keep:
-		d.keep(a)
+		return d.keep(ctx, a)
 	case *sieve.FileInto:
 		id, err := d.target(ctx, &a.Target)
 		if err != nil {
@@ -147,10 +147,12 @@ func (d *delivery) close() {
 }
 
 // keep files where mail goes that no rule files.
-func (d *delivery) keep(k *sieve.Keep) {
-	for _, id := range d.folders() {
+func (d *delivery) keep(ctx context.Context, k *sieve.Keep) error {
+	boxes, err := d.folders(ctx)
+	for _, id := range boxes {
 		d.into(id, k.Flags, k.Message)
 	}
+	return err
 }
 
 // into files into a mailbox, once in each form (RFC 5228, 2.10.3).
@@ -293,7 +295,7 @@ func (d *delivery) append(ctx context.Context) error {
 		}
 		in.Flags, in.Keywords = mailstore.ParseFlags(flags)
 		_, err := d.account.PrepareAppend(ctx, d.u, in, c.boxes[0], c.boxes[1:]...)
-		if errors.Is(err, mailstore.ErrNoMailbox) {
+		if errors.Is(err, mailstore.ErrNoMailbox) && !d.filing.public {
 			// Deleted since: the unit's guard would not have held.
 			_, err = d.account.PrepareAppend(ctx, d.u, in, d.tree.Inbox().ID)
 		}

@@ -24,7 +24,7 @@ func (r *round) file(ctx context.Context, f *filing) {
 	if refused.Temporary() {
 		action = mailflow.Delayed
 	}
-	if expected := new(rejection); !errors.Is(err, mailstore.ErrOverQuota) && !errors.As(err, &expected) {
+	if expected := new(rejection); !errors.Is(err, mailstore.ErrOverQuota) && !errors.Is(err, mailstore.ErrRights) && !errors.As(err, &expected) {
 		r.o.Log.Error("mail cannot be filed", "id", r.m.ID, "account", f.id, "error", err)
 	}
 	f.status = mailflow.Status{Action: action, Reply: refused.Reply, LocalMTA: true, At: r.now}
@@ -47,15 +47,22 @@ func (r *round) deliver(ctx context.Context, f *filing) error {
 		return err
 	}
 	if outcome == nil {
-		d.keep(&sieve.Keep{Implicit: true})
-	} else if err := d.perform(ctx, outcome); err != nil {
+		err = d.keep(ctx, &sieve.Keep{Implicit: true})
+	} else {
+		err = d.perform(ctx, outcome)
+	}
+	if err != nil {
 		return err
 	}
 	return d.append(ctx)
 }
 
-// folders are the mailboxes of kept mail, each once: INBOX, or those of its sub-addresses.
-func (d *delivery) folders() []mailstore.MailboxID {
+// folders are the mailboxes of kept mail, each once: INBOX, or those of its sub-addresses;
+// of a public account those where the sender may post.
+func (d *delivery) folders(ctx context.Context) ([]mailstore.MailboxID, error) {
+	if d.filing.public {
+		return d.post(ctx, d.account, d.filing.details)
+	}
 	var boxes []mailstore.MailboxID
 	for _, detail := range d.filing.details {
 		id := d.tree.Inbox().ID
@@ -64,11 +71,17 @@ func (d *delivery) folders() []mailstore.MailboxID {
 				id = m.ID
 			}
 		}
-		if !slices.Contains(boxes, id) {
-			boxes = append(boxes, id)
-		}
+		boxes = appendNew(boxes, id)
 	}
-	return boxes
+	return boxes, nil
+}
+
+// appendNew appends an id that is not there yet.
+func appendNew(boxes []mailstore.MailboxID, id mailstore.MailboxID) []mailstore.MailboxID {
+	if slices.Contains(boxes, id) {
+		return boxes
+	}
+	return append(boxes, id)
 }
 
 // folder is where mail for a sub-address goes (RFC 5233): the mailbox of that name, in
@@ -95,6 +108,8 @@ func (d *Deliverer) reply(err error) *smtp.Error {
 		return smtp.NewError(552, smtp.EnhancedCode{5, 2, 2}, "The mailbox is full").With(err)
 	case errors.Is(err, mailstore.ErrOverQuota):
 		return smtp.NewError(452, smtp.EnhancedCode{4, 2, 2}, "The mailbox is full").With(err)
+	case errors.Is(err, mailstore.ErrRights):
+		return smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "You may not post there").With(err)
 	case errors.Is(err, mailstore.ErrFull):
 		return smtp.NewError(452, smtp.EnhancedCode{4, 3, 1}, "Not enough space on the server").With(err)
 	case errors.Is(err, mailstore.ErrTooLarge):

@@ -14,7 +14,7 @@ import (
 
 // judge asks the account's rules; nil when there are none.
 func (d *delivery) judge(ctx context.Context) (*rules.Outcome, error) {
-	if d.o.Rules == nil {
+	if d.o.Rules == nil || d.filing.public {
 		return nil, nil
 	}
 	body := &lazyBody{ctx: ctx, bodies: d.o.Bodies, body: d.m.Body}

@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"postroad/imap"
 	"postroad/imap/imapserver"
@@ -12,21 +13,21 @@ import (
 var _ imapserver.Annotator = (*Session)(nil)
 
 // annotated finds what a METADATA command is about; id 0 is the server, whose annotations
-// are kept with the account (RFC 5464, 4.1). On what was deleted there are none to set.
-func (s *Session) annotated(ctx context.Context, name string) (*mailstore.Mailbox, error) {
+// are kept with the account (RFC 5464, 4.1). Private entries are the reader's own.
+func (s *Session) annotated(ctx context.Context, c command, name string) (*place, error) {
 	if name == "" {
-		return &mailstore.Mailbox{}, nil
+		return &place{account: s.account, mailbox: &mailstore.Mailbox{}}, nil
 	}
-	return s.mailbox(ctx, name, imap.CodeNonExistent)
+	return s.enter(ctx, c, name, imap.CodeNonExistent)
 }
 
 // GetMetadata implements imapserver.Annotator.
 func (s *Session) GetMetadata(ctx context.Context, name string, o imapserver.MetadataOptions) ([]imap.MetadataEntry, error) {
-	m, err := s.annotated(ctx, name)
+	p, err := s.annotated(ctx, cmdGetMetadata, name)
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.account.Annotations(ctx, m.ID, s.account.ID())
+	all, err := p.account.Annotations(ctx, p.mailbox.ID, s.who.ID)
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -48,18 +49,28 @@ func (s *Session) GetMetadata(ctx context.Context, name string, o imapserver.Met
 // SetMetadata implements imapserver.Annotator. What the server says to all is not a user's
 // to change.
 func (s *Session) SetMetadata(ctx context.Context, name string, entries []imap.MetadataEntry) error {
-	m, err := s.annotated(ctx, name)
-	if err != nil {
-		return err
-	}
+	c := cmdGetMetadata
 	set := make([]mailstore.Annotation, len(entries))
 	for i, e := range entries {
-		if name == "" && imap.MetadataMatches("/shared", e.Name, imap.MetadataDepthInfinity) {
-			return imap.No(imap.CodeNoPerm, "The server's annotations are its administrator's")
+		if imap.MetadataMatches("/shared", e.Name, imap.MetadataDepthInfinity) {
+			c = cmdSetMetadata
 		}
 		set[i] = mailstore.Annotation{Name: e.Name, Value: e.Value}
 	}
-	err = s.account.Annotate(ctx, m.ID, s.account.ID(), set)
+	if name == "" && c == cmdSetMetadata {
+		return imap.No(imap.CodeNoPerm, "The server's annotations are its administrator's")
+	}
+	p, err := s.annotated(ctx, c, name)
+	if err != nil {
+		return err
+	}
+	if p.mailbox.Recovery != nil {
+		return errRecoverable
+	}
+	if p.foreign() && slices.ContainsFunc(entries, func(e imap.MetadataEntry) bool { return e.Name == mailstore.EntrySpecialUse }) {
+		return errNoPerm // it is the owner's (RFC 6154, 5.4)
+	}
+	err = p.account.Annotate(ctx, p.mailbox.ID, s.who.ID, set)
 	switch {
 	case errors.Is(err, mailstore.ErrLimit):
 		return imap.No(imap.CodeMetadataTooMany, "Too many annotations")

@@ -14,10 +14,7 @@ import (
 
 // Append stages the messages as they arrive and adds them all in one commit (RFC 3502).
 func (s *Session) Append(ctx context.Context, name string, r *imapserver.AppendReader) (*imapserver.AppendData, error) {
-	to, err := s.mailbox(ctx, name, imap.CodeTryCreate)
-	if err == nil {
-		err = destination(to)
-	}
+	to, err := s.enter(ctx, cmdInsert, name, imap.CodeTryCreate)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +38,7 @@ func (s *Session) Append(ctx context.Context, name string, r *imapserver.AppendR
 		}
 		// Before the literal is asked for: what does not fit is not sent.
 		bytes += m.Size
-		if err := s.account.Room(ctx, bytes, int64(len(staged)+1)); err != nil {
+		if err := to.account.Room(ctx, bytes, int64(len(staged)+1)); err != nil {
 			return nil, answer(err)
 		}
 		in, err := s.stage(ctx, m)
@@ -50,16 +47,42 @@ func (s *Session) Append(ctx context.Context, name string, r *imapserver.AppendR
 		}
 		staged = append(staged, in)
 	}
-	appended, err := s.account.Append(ctx, to.ID, staged...)
+	return s.add(ctx, to, staged)
+}
+
+// add puts staged messages into a mailbox, with the flags that the user may set there. In
+// somebody else's mailbox \Seen is his own, set once the UIDs are known.
+func (s *Session) add(ctx context.Context, to *place, staged []*mailstore.Incoming) (*imapserver.AppendData, error) {
+	seen := make([]bool, len(staged))
+	for i, m := range staged {
+		keep := keeps(to.rights)
+		m.Flags &^= keep
+		if keep&mailstore.KeywordFlags != 0 {
+			m.Keywords = nil
+		}
+		if to.foreign() {
+			seen[i] = m.Flags&mailstore.Seen != 0
+			m.Flags &^= mailstore.Seen
+		}
+	}
+	appended, err := to.account.Append(ctx, to.mailbox.ID, staged...)
 	if err != nil {
 		return nil, tryCreate(err)
 	}
 	data := &imapserver.AppendData{}
-	for _, a := range appended {
+	var read imap.UIDSet
+	for i, a := range appended {
 		data.UIDValidity = a.UIDValidity
 		data.UIDs.Add(a.UID)
+		if seen[i] {
+			read.Add(a.UID)
+		}
 	}
-	return data, nil
+	if len(read) > 0 {
+		_, err = to.account.StoreFlags(ctx, to.mailbox.ID, read,
+			mailstore.FlagChange{Mode: mailstore.FlagsAdd, Flags: mailstore.Seen, Reader: s.who.ID})
+	}
+	return data, answer(err)
 }
 
 // stage streams one message into the store, parsing it on the way.

@@ -10,14 +10,20 @@ import (
 
 // Copy copies messages into another mailbox, all or none (RFC 9051, 6.4.7).
 func (s *Session) Copy(ctx context.Context, set imap.NumSet, name string) (*imapserver.CopyData, error) {
-	to, err := s.mailbox(ctx, name, imap.CodeTryCreate)
-	if err == nil {
-		err = destination(to)
-	}
+	m, err := s.current(ctx, cmdCopy)
 	if err != nil {
 		return nil, err
 	}
-	copied, err := s.account.Copy(ctx, s.selected.id, s.selected.uids(set), to.ID)
+	to, err := s.enter(ctx, cmdInsert, name, imap.CodeTryCreate)
+	if err != nil {
+		return nil, err
+	}
+	var copied *mailstore.Copied
+	if m.own && !to.foreign() {
+		copied, err = m.account.Copy(ctx, m.id, m.uids(set), to.mailbox.ID)
+	} else {
+		copied, err = s.transfer(m, set, to).Copy(ctx)
+	}
 	if err != nil {
 		return nil, tryCreate(err)
 	}
@@ -27,18 +33,23 @@ func (s *Session) Copy(ctx context.Context, set imap.NumSet, name string) (*imap
 // Move moves messages into another mailbox and tells that they have gone (RFC 9051,
 // 6.4.8).
 func (s *Session) Move(ctx context.Context, w *imapserver.UpdateWriter, set imap.NumSet, name string) error {
-	m := s.selected
-	if m.readOnly {
-		return errReadOnly
-	}
-	to, err := s.mailbox(ctx, name, imap.CodeTryCreate)
-	if err == nil {
-		err = destination(to)
-	}
+	m, err := s.current(ctx, cmdMove)
 	if err != nil {
 		return err
 	}
-	moved, err := s.account.Move(ctx, m.id, m.uids(set), to.ID)
+	if m.readOnly {
+		return errReadOnly
+	}
+	to, err := s.enter(ctx, cmdInsert, name, imap.CodeTryCreate)
+	if err != nil {
+		return err
+	}
+	var moved *mailstore.Copied
+	if m.own && !to.foreign() {
+		moved, err = m.account.Move(ctx, m.id, m.uids(set), to.mailbox.ID)
+	} else {
+		moved, err = s.transfer(m, set, to).Move(ctx)
+	}
 	if err != nil {
 		return tryCreate(err)
 	}
@@ -50,6 +61,12 @@ func (s *Session) Move(ctx context.Context, w *imapserver.UpdateWriter, set imap
 	m.tellStructure(w, m.advance(next, false))
 	m.tellFlags(w)
 	return nil
+}
+
+// transfer is a COPY or MOVE with a mailbox that is not the user's own.
+func (s *Session) transfer(m *selected, set imap.NumSet, to *place) *mailstore.Transfer {
+	return &mailstore.Transfer{From: m.account, Source: m.id, UIDs: m.uids(set), To: to.account, Dest: to.mailbox.ID,
+		Reader: s.who.ID, Keep: keeps(to.rights)}
 }
 
 func copyData(c *mailstore.Copied) *imapserver.CopyData {

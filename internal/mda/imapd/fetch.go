@@ -14,14 +14,17 @@ import (
 
 // Fetch writes the items of the messages of a set, in ascending order (RFC 9051, 6.4.5).
 func (s *Session) Fetch(ctx context.Context, w *imapserver.FetchWriter, set imap.NumSet, o imapserver.FetchOptions) error {
-	m := s.selected
+	m, err := s.current(ctx, cmdFetch)
+	if err != nil {
+		return err
+	}
 	if o.Vanished {
 		if err := m.writeVanished(ctx, w, set, o.ChangedSince); err != nil {
 			return err
 		}
 	}
 	f := &fetch{session: s, mailbox: m, w: w, o: &o}
-	if o.SetSeen && !m.readOnly {
+	if o.SetSeen && !m.readOnly && m.rights.Has(imap.RightSeen) {
 		if err := f.setSeen(ctx, set); err != nil {
 			return err
 		}
@@ -73,8 +76,8 @@ func (f *fetch) setSeen(ctx context.Context, set imap.NumSet) error {
 	if len(unseen) == 0 {
 		return nil
 	}
-	stored, err := f.session.account.StoreFlags(ctx, m.id, unseen,
-		mailstore.FlagChange{Mode: mailstore.FlagsAdd, Flags: mailstore.Seen})
+	stored, err := m.account.StoreFlags(ctx, m.id, unseen,
+		mailstore.FlagChange{Mode: mailstore.FlagsAdd, Flags: mailstore.Seen, Reader: f.session.who.ID})
 	if err != nil {
 		return answer(err)
 	}
@@ -184,7 +187,7 @@ func (f *fetch) record(ctx context.Context, r *mailstore.Record) error {
 	var body blob.Reader
 	if len(o.Sections) > 0 {
 		var err error
-		body, err = f.session.account.Open(ctx, r.Body)
+		body, err = f.mailbox.account.Open(ctx, r.Body)
 		if errors.Is(err, blob.ErrNotFound) && r.Gone {
 			f.missing = true
 			return nil

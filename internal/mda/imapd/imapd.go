@@ -6,7 +6,8 @@
 // does), and adds no mail of its own.
 //
 // RFC 9051 and 3501 (sessions, 6 and 7), RFC 7162 (CONDSTORE, QRESYNC), RFC 3516 (BINARY),
-// RFC 3502 (MULTIAPPEND), RFC 6154, 8438, 8474, 8514.
+// RFC 3502 (MULTIAPPEND), RFC 6154, 8438, 8474, 8514, RFC 4314
+// (access control, see access.go), RFC 2342.
 package imapd
 
 import (
@@ -35,6 +36,8 @@ const appendMessagesMax = 10_000
 type Options struct {
 	Store  *mailstore.Store
 	Bodies *blob.Bodies
+	// Directory tells about those who share mailboxes; nil: nobody does.
+	Directory Directory
 	// SASL returns what checks log-ins from an address; identities are directory.Principal.
 	SASL   func(client netip.Addr) sasl.Backend
 	Secret []byte // for the salts of unknown users, see sasl.Options
@@ -104,7 +107,8 @@ func (b *Backend) leave(id mailflow.AccountID) {
 type Session struct {
 	backend  *Backend
 	client   netip.Addr
-	account  *mailstore.Account // nil before log-in
+	who      directory.Principal
+	account  *mailstore.Account // of the user; nil before log-in
 	selected *selected          // nil: none
 }
 
@@ -128,7 +132,7 @@ func (s *Session) Authenticated(ctx context.Context, identity any) error {
 		s.backend.leave(who.ID)
 		return answer(err)
 	}
-	s.account = account
+	s.who, s.account = who, account
 	return nil
 }
 
@@ -149,6 +153,8 @@ func answer(err error) error {
 		return nil
 	case errors.Is(err, mailstore.ErrNoMailbox):
 		return imap.No(imap.CodeNonExistent, "No such mailbox")
+	case errors.Is(err, mailstore.ErrRights):
+		return errNoPerm
 	case errors.Is(err, mailstore.ErrNoMessage):
 		return imap.No(imap.CodeExpungeIssued, "Some messages are no longer there")
 	case errors.Is(err, mailstore.ErrExists):

@@ -12,40 +12,26 @@ import (
 // delimiter stands between the levels of a mailbox name on the wire.
 const delimiter = '/'
 
-// mailbox finds a mailbox by name; code is answered when there is none.
-func (s *Session) mailbox(ctx context.Context, name string, code imap.Code) (*mailstore.Mailbox, error) {
-	tree, err := s.account.Tree(ctx)
+// Create makes a mailbox, with a special use if one is asked for.
+func (s *Session) Create(ctx context.Context, name string, o imapserver.CreateOptions) (*imapserver.CreateData, error) {
+	p, err := s.locate(ctx, name)
 	if err != nil {
 		return nil, answer(err)
 	}
-	if clean, err := mailstore.CleanName(name); err == nil {
-		if m := tree.Name(clean); m != nil {
-			return m, nil
-		}
-		if m := tree.RecoverableName(clean); m != nil {
-			return m, nil
-		}
+	if err := s.above(ctx, p); err != nil {
+		return nil, err
 	}
-	return nil, imap.No(code, "No such mailbox")
-}
-
-// Create makes a mailbox, with a special use if one is asked for.
-func (s *Session) Create(ctx context.Context, name string, o imapserver.CreateOptions) (*imapserver.CreateData, error) {
 	var role imap.MailboxAttr
 	if len(o.SpecialUse) > 1 {
 		return nil, imap.No(imap.CodeUseAttr, "A mailbox has one special use at the most") // RFC 6154, 3
 	}
 	if len(o.SpecialUse) == 1 {
 		role = o.SpecialUse[0]
-		tree, err := s.account.Tree(ctx)
-		if err != nil {
-			return nil, answer(err)
-		}
-		if tree.Role(role) != nil || !storable(role) {
+		if p.foreign() || p.tree.Role(role) != nil || !storable(role) {
 			return nil, imap.No(imap.CodeUseAttr, "That special use is not to be had")
 		}
 	}
-	m, err := s.account.CreateMailbox(ctx, name, role)
+	m, err := p.account.CreateMailbox(ctx, p.name, role)
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -60,21 +46,35 @@ func storable(role imap.MailboxAttr) bool {
 
 // Delete deletes a mailbox with its messages.
 func (s *Session) Delete(ctx context.Context, name string) error {
-	if belowRecoverable(name) {
-		return imap.No(imap.CodeCannot, "What was deleted goes by itself")
+	p, err := s.enter(ctx, cmdDelete, name, imap.CodeNonExistent)
+	if err != nil {
+		return err
 	}
-	return answer(s.account.DeleteMailbox(ctx, name))
+	return answer(p.account.DeleteMailbox(ctx, p.name))
 }
 
-// Rename renames a mailbox, of INBOX it moves the messages.
+// Rename renames a mailbox, of INBOX it moves the messages. It stays with its owner: to
+// give it to another one would change who pays for it, and who may do what.
 func (s *Session) Rename(ctx context.Context, name, newName string) error {
-	if belowRecoverable(name) {
-		return imap.No(imap.CodeCannot, "Move the messages to where they shall be")
+	from, err := s.enter(ctx, cmdDelete, name, imap.CodeNonExistent)
+	if err != nil {
+		return err
 	}
-	return answer(s.account.RenameMailbox(ctx, name, newName))
+	to, err := s.locate(ctx, newName)
+	if err != nil {
+		return answer(err)
+	}
+	if to.account != from.account || from.foreign() && from.mailbox.Name == imap.Inbox {
+		return imap.No(imap.CodeCannot, "That mailbox cannot be renamed so")
+	}
+	if err := s.above(ctx, to); err != nil {
+		return err
+	}
+	return answer(from.account.RenameMailbox(ctx, from.name, to.name))
 }
 
-// Subscribe puts a name on the list of subscriptions.
+// Subscribe puts a name on the list of subscriptions. It may be one of another namespace;
+// whether there is such a mailbox is not looked at.
 func (s *Session) Subscribe(ctx context.Context, name string) error {
 	return answer(s.account.Subscribe(ctx, name, true))
 }
@@ -84,7 +84,8 @@ func (s *Session) Unsubscribe(ctx context.Context, name string) error {
 	return answer(s.account.Subscribe(ctx, name, false))
 }
 
-// List gives every mailbox, and subscribed names that have none (RFC 5258, 3.1).
+// List gives every mailbox that the user may look up, and subscribed names that have none
+// (RFC 5258, 3.1).
 func (s *Session) List(ctx context.Context, w *imapserver.ListWriter, o imapserver.ListOptions) error {
 	tree, err := s.account.Tree(ctx)
 	if err != nil {
@@ -98,51 +99,70 @@ func (s *Session) List(ctx context.Context, w *imapserver.ListWriter, o imapserv
 		w.Mailbox(info)
 	}
 	recoverable := asksForRecoverable(o.Patterns)
-	subscribed := map[string]bool{} // of what was deleted
+	subscribed := map[string]bool{} // that are not the user's own mailboxes
 	for _, name := range tree.Subscriptions() {
 		switch {
 		case tree.Name(name) != nil:
-		case tree.RecoverableName(name) != nil:
-			if subscribed[name] = true; !recoverable {
-				w.Mailbox(imapserver.MailboxInfo{Name: name, Delimiter: delimiter, Subscribed: true})
-			}
+		case tree.RecoverableName(name) != nil && !recoverable:
+			w.Mailbox(imapserver.MailboxInfo{Name: name, Delimiter: delimiter, Subscribed: true})
 		default:
-			w.Mailbox(imapserver.MailboxInfo{Name: name, Delimiter: delimiter, Subscribed: true,
-				Attributes: []imap.MailboxAttr{imap.AttrNonExistent}})
+			subscribed[name] = true
 		}
 	}
 	if recoverable {
 		listRecoverable(w, tree, subscribed)
 	}
+	if err := s.listForeign(ctx, w, subscribed); err != nil {
+		return err
+	}
+	for name := range subscribed {
+		w.Mailbox(imapserver.MailboxInfo{Name: name, Delimiter: delimiter, Subscribed: true,
+			Attributes: []imap.MailboxAttr{imap.AttrNonExistent}})
+	}
 	return nil
 }
 
-// Namespace tells of personal mailboxes, and where what was deleted is.
+// listForeign gives the mailboxes of the other namespaces, and takes their names out of
+// the subscribed ones that are left.
+func (s *Session) listForeign(ctx context.Context, w *imapserver.ListWriter, subscribed map[string]bool) error {
+	return s.eachForeign(ctx, cmdList, func(p *place) {
+		name := p.full()
+		w.Mailbox(imapserver.MailboxInfo{Name: name, Delimiter: delimiter, Subscribed: subscribed[name]})
+		delete(subscribed, name)
+	})
+}
+
+// Namespace tells the prefixes of the user's own mailboxes, what was deleted among them,
+// those of other users, and the organisation's.
 func (s *Session) Namespace(context.Context) (*imapserver.NamespaceData, error) {
-	personal := []imapserver.Namespace{{Delimiter: delimiter}}
+	d := &imapserver.NamespaceData{Personal: []imapserver.Namespace{{Delimiter: delimiter}}}
 	if s.backend.o.Store.Undeletes() {
-		personal = append(personal, imapserver.Namespace{Prefix: mailstore.RecoverableRoot + mailstore.Separator, Delimiter: delimiter})
+		d.Personal = append(d.Personal, imapserver.Namespace{Prefix: mailstore.RecoverableRoot + mailstore.Separator, Delimiter: delimiter})
 	}
-	return &imapserver.NamespaceData{Personal: personal}, nil
+	if s.backend.o.Directory != nil {
+		d.Other = []imapserver.Namespace{{Prefix: otherPrefix, Delimiter: delimiter}}
+		d.Shared = []imapserver.Namespace{{Prefix: sharedPrefix, Delimiter: delimiter}}
+	}
+	return d, nil
 }
 
 // Status answers from stored counters.
 func (s *Session) Status(ctx context.Context, name string, _ imap.StatusItems) (*imapserver.StatusData, error) {
-	m, err := s.mailbox(ctx, name, imap.CodeNonExistent)
+	p, err := s.enter(ctx, cmdStatus, name, imap.CodeNonExistent)
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.account.Status(ctx, m.ID)
+	list, err := p.account.StatusAs(ctx, s.who.ID, p.mailbox.ID)
 	if err != nil {
 		return nil, answer(err)
 	}
 	st := list[0]
 	return &imapserver.StatusData{
-		Mailbox:  m.Name,
+		Mailbox:  p.full(),
 		Messages: st.Messages, Unseen: st.Unseen, Deleted: st.Deleted, Size: uint64(st.Size),
 		UIDNext: st.UIDNext, UIDValidity: st.UIDValidity, HighestModSeq: st.HighestModSeq,
 		AppendLimit: uint64(s.backend.o.MessageBytesMax),
-		MailboxID:   mailstore.FormatMailboxID(m.ID),
+		MailboxID:   mailstore.FormatMailboxID(p.mailbox.ID),
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,45 +33,50 @@ func (s *Session) MultiSearch(ctx context.Context, w *imapserver.MultiSearchWrit
 	return nil
 }
 
-// sources are the mailboxes that sources name, each once, in the order of their names.
-func (s *Session) sources(ctx context.Context, sources []imapserver.SearchSource) ([]*mailstore.Mailbox, error) {
+// sources are the mailboxes that sources name, each once, in the order of their names: the
+// user's own, then those of others that he may read.
+func (s *Session) sources(ctx context.Context, sources []imapserver.SearchSource) ([]*place, error) {
 	tree, err := s.account.Tree(ctx)
 	if err != nil {
 		return nil, answer(err)
 	}
-	var out []*mailstore.Mailbox
-	for _, box := range tree.All() {
+	var out []*place
+	take := func(p *place) {
 		for i := range sources {
-			if s.inSource(box, &sources[i]) {
-				out = append(out, box)
-				break
+			if s.inSource(p, tree, &sources[i]) {
+				out = append(out, p)
+				return
 			}
 		}
 	}
-	return out, nil
+	for _, box := range tree.All() {
+		take(&place{account: s.account, mailbox: box})
+	}
+	return out, s.eachForeign(ctx, cmdSearch, take)
 }
 
 // inSource tells whether a source names a mailbox. Sieve scripts may put new mail anywhere,
 // so that all mailboxes are inboxes: RFC 5465, 6.2, wants it so where the set cannot be
 // told.
-func (s *Session) inSource(box *mailstore.Mailbox, source *imapserver.SearchSource) bool {
+func (s *Session) inSource(p *place, tree *mailstore.Tree, source *imapserver.SearchSource) bool {
+	full := p.full()
 	switch source.Kind {
 	case imapserver.SourceSelected:
-		return s.selected != nil && s.selected.id == box.ID
+		return s.selected != nil && s.selected.id == p.mailbox.ID && s.selected.account == p.account
 	case imapserver.SourceInboxes, imapserver.SourcePersonal:
-		return true
+		return !p.foreign()
 	case imapserver.SourceSubscribed:
-		return box.Subscribed
+		return slices.Contains(tree.Subscriptions(), full)
 	}
 	for _, name := range source.Mailboxes {
 		name, err := mailstore.CleanName(name)
 		if err != nil {
 			continue
 		}
-		if box.Name == name {
+		if full == name {
 			return true
 		}
-		below, inside := strings.CutPrefix(box.Name, name+mailstore.Separator)
+		below, inside := strings.CutPrefix(full, name+mailstore.Separator)
 		switch {
 		case !inside || source.Kind == imapserver.SourceMailboxes:
 		case source.Kind == imapserver.SourceSubtree, !strings.Contains(below, mailstore.Separator):
@@ -81,10 +87,10 @@ func (s *Session) inSource(box *mailstore.Mailbox, source *imapserver.SearchSour
 }
 
 // searchMailbox searches one mailbox; the selected one as the client knows it.
-func (s *Session) searchMailbox(ctx context.Context, w *imapserver.MultiSearchWriter, box *mailstore.Mailbox, key *imap.SearchKey, o imapserver.SearchOptions) error {
+func (s *Session) searchMailbox(ctx context.Context, w *imapserver.MultiSearchWriter, p *place, key *imap.SearchKey, o imapserver.SearchOptions) error {
 	m := s.selected
-	if m == nil || m.id != box.ID {
-		view, err := s.account.View(ctx, box.ID)
+	if m == nil || m.id != p.mailbox.ID || m.account != p.account {
+		view, err := p.account.ViewAs(ctx, p.mailbox.ID, s.who.ID)
 		if err != nil {
 			return err
 		}
@@ -93,11 +99,11 @@ func (s *Session) searchMailbox(ctx context.Context, w *imapserver.MultiSearchWr
 		if err != nil {
 			return err
 		}
-		m = &selected{id: box.ID, view: view, snapshot: snapshot}
+		m = &selected{account: p.account, id: p.mailbox.ID, own: !p.foreign(), view: view, snapshot: snapshot}
 	}
 	found, err := newQuery(s, m, key, time.Now()).find(ctx, key, everything)
 	if err != nil {
 		return err
 	}
-	return w.Result(box.Name, m.snapshot.UIDValidity(), m.result(found, key.HasModSeq()))
+	return w.Result(p.full(), m.snapshot.UIDValidity(), m.result(found, key.HasModSeq()))
 }

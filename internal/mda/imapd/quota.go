@@ -38,10 +38,12 @@ func (s *Session) GetQuota(ctx context.Context, root string) (*imap.Quota, error
 	return q, nil
 }
 
-// GetQuotaRoot implements imapserver.Quoter. What was deleted has no quota.
+// GetQuotaRoot implements imapserver.Quoter. What was deleted has no quota, and
+// that of others is not told.
 func (s *Session) GetQuotaRoot(ctx context.Context, name string) ([]imap.Quota, error) {
-	if belowRecoverable(name) {
-		return nil, nil
+	p, err := s.enter(ctx, cmdGetQuotaRoot, name, imap.CodeNonExistent)
+	if err != nil || p.mailbox.Recovery != nil || p.foreign() {
+		return nil, err
 	}
 	q, err := s.GetQuota(ctx, quotaRoot)
 	if err != nil || len(q.Resources) == 0 {

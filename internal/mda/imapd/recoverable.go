@@ -16,17 +16,15 @@ import (
 // errRecoverable refuses to put anything where only what was deleted comes to.
 var errRecoverable = imap.No(imap.CodeCannot, "Messages come there by being deleted")
 
-// destination tells whether messages may be put into a mailbox.
-func destination(m *mailstore.Mailbox) error {
-	if m.Recovery != nil {
+// allowRecoverable tells whether a command may be used on what was deleted.
+func allowRecoverable(c command) error {
+	switch c {
+	case cmdInsert, cmdSetACL, cmdDeleteACL, cmdSetMetadata:
 		return errRecoverable
+	case cmdDelete:
+		return imap.No(imap.CodeCannot, "What was deleted goes by itself")
 	}
 	return nil
-}
-
-// belowRecoverable tells whether a name is of what was deleted.
-func belowRecoverable(name string) bool {
-	return name == mailstore.RecoverableRoot || strings.HasPrefix(name, mailstore.RecoverableRoot+mailstore.Separator)
 }
 
 // asksForRecoverable tells whether a LIST pattern is about what was deleted.
@@ -39,7 +37,8 @@ func asksForRecoverable(patterns []string) bool {
 	return false
 }
 
-// listRecoverable lists what was deleted.
+// listRecoverable lists what was deleted, and takes its names out of the subscribed ones
+// that are left.
 func listRecoverable(w *imapserver.ListWriter, tree *mailstore.Tree, subscribed map[string]bool) {
 	if len(tree.Recoverable()) == 0 {
 		return
@@ -47,5 +46,6 @@ func listRecoverable(w *imapserver.ListWriter, tree *mailstore.Tree, subscribed 
 	w.Mailbox(imapserver.MailboxInfo{Name: mailstore.RecoverableRoot, Delimiter: delimiter, Attributes: []imap.MailboxAttr{imap.AttrNoselect}})
 	for _, m := range tree.Recoverable() {
 		w.Mailbox(imapserver.MailboxInfo{Name: m.Name, Delimiter: delimiter, Subscribed: subscribed[m.Name]})
+		delete(subscribed, m.Name)
 	}
 }

@@ -30,7 +30,10 @@ func truthOf(b bool) truth {
 // Search finds messages (RFC 9051, 6.4.4). Each key is asked of the cheapest source that
 // knows: first the columns, for what is left the stored record, then the message itself.
 func (s *Session) Search(ctx context.Context, key *imap.SearchKey, o imapserver.SearchOptions) (*imapserver.SearchData, error) {
-	m := s.selected
+	m, err := s.current(ctx, cmdSearch)
+	if err != nil {
+		return nil, err
+	}
 	q := newQuery(s, m, key, time.Now())
 	found, err := q.find(ctx, key, everything)
 	if err != nil {
@@ -110,7 +113,7 @@ func (q *query) read(ctx context.Context, key *imap.SearchKey, open imap.UIDSet,
 
 // judgeWhole decides with the message open.
 func (q *query) judgeWhole(ctx context.Context, key *imap.SearchKey) (truth, error) {
-	body, err := q.session.account.Open(ctx, q.record.Body)
+	body, err := q.mailbox.account.Open(ctx, q.record.Body)
 	if err != nil {
 		return no, err
 	}

@@ -11,7 +11,10 @@ import (
 
 // selected is the open mailbox as the client knows it.
 type selected struct {
+	account  *mailstore.Account // the owner's
 	id       mailstore.MailboxID
+	own      bool        // the user is the owner
+	rights   imap.Rights // his, as last asked
 	view     *mailstore.View
 	snapshot *mailstore.Snapshot // what the client was told; sequence number n is index n-1
 	readOnly bool
@@ -23,11 +26,12 @@ type selected struct {
 
 // Select opens a mailbox.
 func (s *Session) Select(ctx context.Context, name string, o imapserver.SelectOptions) (*imapserver.SelectData, error) {
-	m, err := s.mailbox(ctx, name, imap.CodeNonExistent)
+	p, err := s.enter(ctx, cmdSelect, name, imap.CodeNonExistent)
 	if err != nil {
 		return nil, err
 	}
-	view, err := s.account.View(ctx, m.ID)
+	m := p.mailbox
+	view, err := p.account.ViewAs(ctx, m.ID, s.who.ID)
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -36,14 +40,16 @@ func (s *Session) Select(ctx context.Context, name string, o imapserver.SelectOp
 		view.Close()
 		return nil, answer(err)
 	}
-	s.selected = &selected{id: m.ID, view: view, snapshot: snapshot, readOnly: o.ReadOnly}
+	s.selected = &selected{account: p.account, id: m.ID, own: !p.foreign(), rights: p.rights,
+		view: view, snapshot: snapshot, readOnly: o.ReadOnly}
 	data := &imapserver.SelectData{
-		Mailbox: m.Name, Exists: uint32(snapshot.Len()), Unseen: firstUnseen(snapshot),
+		Mailbox: p.full(), Exists: uint32(snapshot.Len()), Unseen: firstUnseen(snapshot),
 		UIDNext: snapshot.UIDNext(), UIDValidity: snapshot.UIDValidity(), HighestModSeq: snapshot.HighestModSeq(),
 		MailboxID: mailstore.FormatMailboxID(m.ID), Delimiter: delimiter,
+		ReadOnly: !readWrite(p.rights),
 	}
-	data.Flags, data.PermanentFlags = mailboxFlags(snapshot)
-	if m.Role != "" {
+	data.Flags, data.PermanentFlags = s.selected.mailboxFlags()
+	if m.Role != "" && !p.foreign() {
 		data.Attributes = []imap.MailboxAttr{m.Role}
 	}
 	return data, nil
@@ -59,16 +65,27 @@ func firstUnseen(s *mailstore.Snapshot) uint32 {
 	return 0
 }
 
-// mailboxFlags lists the flags in use and those that a client may change: all of them,
-// and new keywords while the mailbox's table has room (RFC 9051, 7.1, PERMANENTFLAGS).
-func mailboxFlags(s *mailstore.Snapshot) (flags, permanent []imap.Flag) {
+// mailboxFlags lists the flags in use and those that the user may change: all that his
+// rights allow (RFC 4314, 5.1.1), and new keywords while the mailbox's table has room
+// (RFC 9051, 7.1, PERMANENTFLAGS).
+func (m *selected) mailboxFlags() (flags, permanent []imap.Flag) {
+	keywords := m.snapshot.Keywords()
 	flags = []imap.Flag{imap.FlagAnswered, imap.FlagFlagged, imap.FlagDeleted, imap.FlagSeen, imap.FlagDraft}
-	for _, k := range s.Keywords() {
+	for _, k := range keywords {
 		flags = append(flags, imap.Flag(k))
 	}
 	permanent = flags
-	if len(s.Keywords()) < mailstore.KeywordsMax {
-		permanent = append(flags[:len(flags):len(flags)], imap.FlagWildcard)
+	keep := keeps(m.rights)
+	if keep != 0 {
+		permanent = nil
+		for _, f := range flags {
+			if bit, _ := mailstore.ParseFlags([]imap.Flag{f}); bit&^keep != 0 || bit == 0 && keep&mailstore.KeywordFlags == 0 {
+				permanent = append(permanent, f)
+			}
+		}
+	}
+	if len(keywords) < mailstore.KeywordsMax && keep&mailstore.KeywordFlags == 0 {
+		permanent = append(permanent[:len(permanent):len(permanent)], imap.FlagWildcard)
 	}
 	return flags, permanent
 }
@@ -86,12 +103,14 @@ func (s *Session) leaveMailbox() {
 	}
 }
 
+var errDeleted = &imap.Error{Status: imap.BYE, Text: "The selected mailbox was deleted"}
+
 // next returns the mailbox as it is now. A client whose mailbox was deleted is sent away:
 // no response takes a selection back (RFC 2180, 3.3).
 func (m *selected) next(ctx context.Context) (*mailstore.Snapshot, error) {
 	next, err := m.view.Snapshot(ctx)
 	if errors.Is(err, mailstore.ErrNoMailbox) {
-		return nil, &imap.Error{Status: imap.BYE, Text: "The selected mailbox was deleted"}
+		return nil, errDeleted
 	}
 	return next, answer(err)
 }

@@ -31,7 +31,10 @@ func criteria(keys []imap.SortKey) ([]mailstore.SortCriterion, error) {
 
 // Sort finds messages and puts them in order (RFC 5256, 3; RFC 5957).
 func (s *Session) Sort(ctx context.Context, keys []imap.SortKey, key *imap.SearchKey, o imapserver.SearchOptions) (*imapserver.SortData, error) {
-	m := s.selected
+	m, err := s.current(ctx, cmdSearch)
+	if err != nil {
+		return nil, err
+	}
 	by, err := criteria(keys)
 	if err != nil {
 		return nil, err
@@ -74,7 +77,10 @@ var threadBy = map[imap.ThreadAlgorithm]mailstore.ThreadAlgorithm{
 
 // Thread finds messages and puts them into threads (RFC 5256, 3).
 func (s *Session) Thread(ctx context.Context, algorithm imap.ThreadAlgorithm, key *imap.SearchKey, uid bool) ([]imap.ThreadNode, error) {
-	m := s.selected
+	m, err := s.current(ctx, cmdSearch)
+	if err != nil {
+		return nil, err
+	}
 	found, err := newQuery(s, m, key, time.Now()).find(ctx, key, everything)
 	if err != nil {
 		return nil, err

@@ -11,12 +11,19 @@ import (
 // Store changes flags and tells what they are now (RFC 9051, 6.4.6). What others changed
 // at the same time is told by the Poll that follows.
 func (s *Session) Store(ctx context.Context, w *imapserver.UpdateWriter, set imap.NumSet, o imapserver.StoreOptions) (*imapserver.StoreData, error) {
-	m := s.selected
+	m, err := s.current(ctx, cmdStore)
+	if err != nil {
+		return nil, err
+	}
 	if m.readOnly {
 		return nil, errReadOnly
 	}
-	change := mailstore.FlagChange{Conditional: o.HasUnchangedSince, UnchangedSince: o.UnchangedSince}
+	change := mailstore.FlagChange{Conditional: o.HasUnchangedSince, UnchangedSince: o.UnchangedSince,
+		Reader: s.who.ID, Keep: keeps(m.rights)}
 	change.Flags, change.Keywords = mailstore.ParseFlags(o.Flags)
+	if change.Keep != 0 && !mayChange(&change, len(o.Flags) == 0) {
+		return nil, errNoPerm
+	}
 	switch o.Op {
 	case imapserver.StoreAdd:
 		change.Mode = mailstore.FlagsAdd
@@ -25,7 +32,7 @@ func (s *Session) Store(ctx context.Context, w *imapserver.UpdateWriter, set ima
 	default:
 		change.Mode = mailstore.FlagsReplace
 	}
-	stored, err := s.account.StoreFlags(ctx, m.id, m.uids(set), change)
+	stored, err := m.account.StoreFlags(ctx, m.id, m.uids(set), change)
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -38,12 +45,18 @@ func (s *Session) Store(ctx context.Context, w *imapserver.UpdateWriter, set ima
 	return &imapserver.StoreData{Modified: m.numbers(set.UID, stored.Modified)}, nil
 }
 
+// mayChange tells whether the rights allow one at least of the flags that a STORE names:
+// then it does what it may (RFC 4314, 4). One that names none takes away what it may.
+func mayChange(c *mailstore.FlagChange, none bool) bool {
+	return none || c.Flags&mailstore.System&^c.Keep != 0 || len(c.Keywords) > 0 && c.Keep&mailstore.KeywordFlags == 0
+}
+
 // tellStored tells the flags of the messages that a STORE named. A message that somebody
 // else has changed since stays on the list of those to be told of, because .SILENT holds
 // only for the client's own change.
 func (m *selected) tellStored(w *imapserver.UpdateWriter, stored *mailstore.Stored) {
 	if m.keywords {
-		w.MailboxFlags(mailboxFlags(m.snapshot))
+		w.MailboxFlags(m.mailboxFlags())
 		m.keywords = false
 	}
 	named := stored.Changed

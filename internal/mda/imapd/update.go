@@ -10,9 +10,12 @@ import (
 
 // Poll tells what has changed since the client was last told.
 func (s *Session) Poll(ctx context.Context, w *imapserver.UpdateWriter, o imapserver.PollOptions) error {
-	m := s.selected
-	if m == nil {
+	if s.selected == nil {
 		return nil
+	}
+	m, err := s.current(ctx, cmdSearch)
+	if err != nil {
+		return err
 	}
 	next, err := m.next(ctx)
 	if err != nil {
@@ -84,7 +87,7 @@ func descending(s imap.UIDSet) func() uint32 {
 // in FLAGS, so that no FETCH has one that is not in it (RFC 9051, 7.3.5).
 func (m *selected) tellFlags(w *imapserver.UpdateWriter) {
 	if m.keywords {
-		w.MailboxFlags(mailboxFlags(m.snapshot))
+		w.MailboxFlags(m.mailboxFlags())
 		m.keywords = false
 	}
 	for uid := range m.untold.All() {
@@ -126,7 +129,17 @@ func (m *selected) deleted(ctx context.Context, of *imap.NumSet) (imap.UIDSet, e
 
 // Expunge removes messages that have \Deleted (RFC 9051, 6.4.3; RFC 4315, 2.1).
 func (s *Session) Expunge(ctx context.Context, w *imapserver.UpdateWriter, uids *imap.NumSet) (uint64, error) {
-	m := s.selected
+	c := cmdExpunge
+	if w == nil {
+		c = cmdClose
+	}
+	m, err := s.current(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	if w == nil && !needs[cmdExpunge].allows(m.rights) {
+		return 0, nil // CLOSE leaves what it may not expunge (RFC 4314, 4)
+	}
 	if m.readOnly {
 		return 0, errReadOnly
 	}
@@ -136,7 +149,7 @@ func (s *Session) Expunge(ctx context.Context, w *imapserver.UpdateWriter, uids 
 	}
 	expunged := &mailstore.Expunged{}
 	if len(which) > 0 {
-		if expunged, err = s.account.Expunge(ctx, m.id, which, false); err != nil {
+		if expunged, err = m.account.Expunge(ctx, m.id, which, false); err != nil {
 			return 0, answer(err)
 		}
 	}

@@ -41,6 +41,7 @@ type Options struct {
 	Bodies    mailflow.Stager
 	Clock     Clock
 	Full      Full           // nil: nobody is over quota
+	MayPost   MayPost        // nil: everybody may post everywhere
 	Relays    []netip.Prefix // networks that may send to anybody
 	// Limits of a message; a Size of 0 is smtpserver's default.
 	Limits mailflow.ContentLimits
@@ -53,6 +54,9 @@ type Clock interface{ Next() mailflow.ID }
 // Full tells whether a mailbox cannot take another message of the size, which is 0 when
 // the sender did not tell.
 type Full func(ctx context.Context, account mailflow.AccountID, sizeBytes int64) (bool, error)
+
+// MayPost tells whether a mailbox takes mail from outside at all.
+type MayPost func(ctx context.Context, to directory.Destination) (bool, error)
 
 // Intake makes sessions.
 type Intake struct {
@@ -79,6 +83,7 @@ func (i *Intake) NewSession(_ context.Context, c *smtpserver.Conn) (smtpserver.S
 // Replies of this door.
 var (
 	errFull     = smtp.NewError(452, smtp.EnhancedCode{4, 2, 2}, "Mailbox full")
+	errPost     = smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "You may not post there")
 	errGuessing = smtp.NewError(421, smtp.EnhancedCode{4, 7, 0}, "Too many unknown recipients, closing")
 	errLookup   = smtp.NewError(451, smtp.EnhancedCode{4, 3, 0}, "Cannot look the recipient up now, try again later")
 )

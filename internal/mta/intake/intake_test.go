@@ -52,13 +52,18 @@ func (people) Principal(context.Context, directory.AccountID) (directory.Princip
 	return directory.Principal{}, directory.ErrNotFound
 }
 
-func (people) MaySendAs(context.Context, directory.Principal, address.Address) (bool, error) {
+func (people) MaySendAs(context.Context, directory.Principal, address.Address) (directory.SendRight, error) {
+	return directory.SendNot, nil
+}
+
+func (people) Member(context.Context, string, directory.AccountID) (bool, error) {
 	return false, nil
 }
 
 const (
 	alice mailflow.AccountID = 1
 	full  mailflow.AccountID = 2
+	news  mailflow.AccountID = 3
 )
 
 func testPeople() people {
@@ -68,6 +73,7 @@ func testPeople() people {
 	return people{
 		"alice@our.example":  mailbox(alice),
 		"full@our.example":   mailbox(full),
+		"news@our.example":   mailbox(news),
 		"off@our.example":    {Kind: directory.Disabled},
 		"loop@our.example":   {Kind: directory.Loop},
 		"empty@our.example":  {Kind: directory.Alias},
@@ -119,6 +125,7 @@ func play(t *testing.T, change func(*Options, *submitted), dialogue string) *sub
 		Full: func(_ context.Context, id mailflow.AccountID, size int64) (bool, error) {
 			return id == full && size != 1, nil
 		},
+		MayPost: func(_ context.Context, to directory.Destination) (bool, error) { return to.Account != news, nil },
 	}
 	if change != nil {
 		change(&o, sub)
@@ -173,6 +180,8 @@ func TestRecipients(t *testing.T) {
 		S: 250
 		C: RCPT TO:<nobody@our.example>
 		S: 550 5.1.1
+		C: RCPT TO:<news@our.example>
+		S: 550 5.7.1 You may not post there
 		C: RCPT TO:<carol@far.example>
 		S: 550 5.7.1 Relaying denied
 		C: RCPT TO:<@our.example:carol@far.example>

@@ -62,6 +62,9 @@ func (s *Session) Rcpt(ctx context.Context, to address.Address, p smtp.RcptParam
 	if refusal := t.Refusal(); refusal != nil && !relayed {
 		return s.refuse(refusal)
 	}
+	if err := s.checkPost(ctx, &t); err != nil {
+		return err
+	}
 	if err := s.checkQuota(ctx, &t); err != nil {
 		return err
 	}
@@ -76,6 +79,22 @@ func (s *Session) refuse(e *smtp.Error) error {
 		return errGuessing
 	}
 	return e
+}
+
+// checkPost refuses what a public mailbox would not take, before there is mail to bounce.
+func (s *Session) checkPost(ctx context.Context, t *directory.Target) error {
+	may := s.intake.options.MayPost
+	if may == nil || len(t.Accounts) != 1 || len(t.Outside) > 0 {
+		return nil
+	}
+	ok, err := may(ctx, t.Accounts[0])
+	if err != nil {
+		return errLookup.With(err)
+	}
+	if !ok {
+		return s.refuse(errPost)
+	}
+	return nil
 }
 
 // checkQuota answers for one mailbox at once. Where there are several the deliverer does.

@@ -81,6 +81,7 @@ var (
 	errSender     = smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "You may not send as this address")
 	errFrom       = smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "You may not send with this From address")
 	errNoFrom     = smtp.NewError(554, smtp.EnhancedCode{5, 6, 0}, "The message needs exactly one From field with an address")
+	errBehalf     = smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "Sender must be your own address when you send on behalf of somebody")
 	errHold       = smtp.NewError(501, smtp.EnhancedCode{5, 5, 4}, "Release time out of range")
 	errRecipients = smtp.NewError(452, smtp.EnhancedCode{4, 5, 3}, "Too many recipients")
 	errNobody     = smtp.NewError(554, smtp.EnhancedCode{5, 5, 1}, "No recipients")
@@ -93,20 +94,21 @@ func (s *Submitter) CheckReturnPath(ctx context.Context, who directory.Principal
 	if a.IsNull() {
 		return nil
 	}
-	return s.check(ctx, who, a, errSender)
+	right, err := s.right(ctx, who, a)
+	if err == nil && right < directory.SendAs {
+		return errSender // on behalf of somebody, failures are one's own
+	}
+	return err
 }
 
-// check asks the directory; refusal is what the user hears.
-func (s *Submitter) check(ctx context.Context, who directory.Principal, a address.Address, refusal *smtp.Error) error {
-	ok, err := s.options.Directory.MaySendAs(ctx, who, a)
+// right asks the directory how the user may use an address as sender.
+func (s *Submitter) right(ctx context.Context, who directory.Principal, a address.Address) (directory.SendRight, error) {
+	right, err := s.options.Directory.MaySendAs(ctx, who, a)
 	if err != nil {
 		s.options.Logger.Error("submit: look a sender up", "account", who.ID.String(), "address", a.String(), "error", err)
-		return errLookup.With(err)
+		return directory.SendNot, errLookup.With(err)
 	}
-	if !ok {
-		return refusal
-	}
-	return nil
+	return right, nil
 }
 
 // CheckRecipient tells whether mail for the address can be taken: anything that is not

@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// people is a directory: alice may send as herself and as team@, and knows nobody@ not to
+// people is a directory: alice may send as herself and as team@, on behalf of boss@, and knows nobody@ not to
 // be there.
 type people struct{ directory.Directory }
 
@@ -43,11 +43,18 @@ func (people) Resolve(_ context.Context, a address.Address) (directory.Target, e
 	return directory.Target{Kind: directory.Mailbox, Accounts: []directory.Destination{{Account: 1}}}, nil
 }
 
-func (people) MaySendAs(_ context.Context, p directory.Principal, a address.Address) (bool, error) {
-	if a.Local == "broken" {
-		return false, errors.New("disk on fire")
+func (people) MaySendAs(_ context.Context, p directory.Principal, a address.Address) (directory.SendRight, error) {
+	switch {
+	case a.Local == "broken":
+		return directory.SendNot, errors.New("disk on fire")
+	case p.ID != alice.ID || a.Domain != "our.example":
+		return directory.SendNot, nil
+	case a.Local == "alice" || a.Local == "team":
+		return directory.SendAs, nil
+	case a.Local == "boss":
+		return directory.SendOnBehalf, nil
 	}
-	return p.ID == alice.ID && a.Domain == "our.example" && (a.Local == "alice" || a.Local == "team"), nil
+	return directory.SendNot, nil
 }
 
 var alice = directory.Principal{ID: 7, Login: address.Address{Local: "alice", Domain: "our.example"}}
@@ -139,6 +146,17 @@ func TestSubmit(t *testing.T) {
 		{name: "other's From", path: "alice@our.example", content: "From: bob@our.example\r\n\r\n", code: 550},
 		{name: "other's From beside one's own", path: "alice@our.example", content: "From: alice@our.example, bob@our.example\r\n\r\n", code: 550},
 		{name: "other's From in a group", path: "alice@our.example", content: "From: us: bob@our.example;\r\n\r\n", code: 550},
+		{name: "on behalf", path: "alice@our.example", content: "From: boss@our.example\r\nSender: alice@our.example\r\n" + rest + "\r\n",
+			want: "From: boss@our.example\r\nSender: alice@our.example\r\n" + rest + "\r\n"},
+		{name: "on behalf, Sender added", path: "alice@our.example", content: "From: boss@our.example\r\n" + rest + "\r\n",
+			want: "From: boss@our.example\r\n" + rest + "Sender: alice@our.example\r\n\r\n"},
+		{name: "on behalf of one of two", path: "alice@our.example", content: "From: alice@our.example, boss@our.example\r\n" + rest + "\r\n",
+			want: "From: alice@our.example, boss@our.example\r\n" + rest + "Sender: alice@our.example\r\n\r\n"},
+		{name: "on behalf, Sender is the other", path: "alice@our.example", content: "From: boss@our.example\r\nSender: boss@our.example\r\n\r\n", code: 550},
+		{name: "on behalf, two Sender", path: "alice@our.example", content: "From: boss@our.example\r\nSender: alice@our.example\r\nSender: alice@our.example\r\n\r\n", code: 550},
+		{name: "on behalf, Sender is nobody", path: "alice@our.example", content: "From: boss@our.example\r\nSender: alice\r\n\r\n", code: 550},
+		{name: "on behalf, Sender fails", path: "alice@our.example", content: "From: boss@our.example\r\nSender: broken@our.example\r\n\r\n", code: 451},
+		{name: "on behalf, the other's path", path: "boss@our.example", content: "From: boss@our.example\r\nSender: alice@our.example\r\n\r\n", code: 550},
 		{name: "two From", path: "alice@our.example", content: from + from + "\r\n", code: 554},
 		{name: "no From", path: "alice@our.example", content: rest + "\r\n", code: 554},
 		{name: "empty From", path: "alice@our.example", content: "From: \r\n\r\n", code: 554},
