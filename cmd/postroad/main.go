@@ -31,6 +31,9 @@ type cli struct {
 	Account    accountCommand    `cmd:"" help:"Accounts: who has a mailbox."`
 	Alias      aliasCommand      `cmd:"" help:"Aliases: addresses that stand for others."`
 	Group      groupCommand      `cmd:"" help:"Groups: lists of members, with an owner who gets the failures."`
+	Org        orgCommand        `cmd:"" name:"org" help:"Organisations and their quotas."`
+	Retention  retentionCommand  `cmd:"" help:"How long messages stay in mailboxes."`
+	Undelete   undeleteCommand   `cmd:"" help:"Bring deleted mail back."`
 	Queue      queueCommand      `cmd:"" help:"Mail that waits."`
 	Trace      traceCommand      `cmd:"" help:"Tell what became of a message."`
 	Check      checkCommand      `cmd:"" help:"Verify every index against every message, and every checksum."`

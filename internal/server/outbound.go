@@ -174,7 +174,7 @@ func allLoopback(own []netip.AddrPort) bool {
 
 // local is the way into mailboxes.
 func (s *Store) local() mailflow.Local {
-	return deliver.New(deliver.Options{Directory: s.Directory, Store: s.Mail, Log: s.log})
+	return deliver.New(deliver.Options{Directory: s.Directory, Store: s.Mail, RejectFull: s.config.Limits.RejectFull, Log: s.log})
 }
 
 // ours tells whether mail for an address ends in mailboxes of ours only.

@@ -40,10 +40,12 @@ type Options struct {
 	Submitter mailflow.Submitter
 	Bodies    mailflow.Stager
 	Clock     Clock
-	Full      Full           // nil: nobody is over quota
-	Relays    []netip.Prefix // networks that may send to anybody
-	SizeMax   int64          // octets of a message; 0: smtpserver's default
-	Logger    *slog.Logger   // nil: nothing is logged
+	Full      Full // nil: nobody is over quota
+	// RejectFull refuses mail for a full mailbox for good (552 5.2.2), else for now (452).
+	RejectFull bool
+	Relays     []netip.Prefix // networks that may send to anybody
+	SizeMax    int64          // octets of a message; 0: smtpserver's default
+	Logger     *slog.Logger   // nil: nothing is logged
 }
 
 // Clock makes ids for mail in transit; *hlc.Clock is one.
@@ -78,6 +80,7 @@ func (i *Intake) NewSession(_ context.Context, c *smtpserver.Conn) (smtpserver.S
 // Replies of this door.
 var (
 	errFull     = smtp.NewError(452, smtp.EnhancedCode{4, 2, 2}, "Mailbox full")
+	errFullEver = smtp.NewError(552, smtp.EnhancedCode{5, 2, 2}, "Mailbox full")
 	errGuessing = smtp.NewError(421, smtp.EnhancedCode{4, 7, 0}, "Too many unknown recipients, closing")
 	errLookup   = smtp.NewError(451, smtp.EnhancedCode{4, 3, 0}, "Cannot look the recipient up now, try again later")
 )
