@@ -24,7 +24,7 @@ const (
 	// RightsNone is no right at all.
 	RightsNone Rights = 0
 	// RightsAll are all the rights there are; an owner has them.
-	RightsAll Rights = 1<<iota - 1
+	RightsAll = RightAdminister<<1 - 1
 )
 
 // What the virtual rights stand for. RFC 4314, 2.1.1, leaves two ways: here "c" has x too.
@@ -77,7 +77,8 @@ func (r Rights) letters() string {
 }
 
 // String returns the letters, the virtual rights among them when one of those they stand
-// for is in the set, "a" last: "lrswipkxtecda" is all.
+// for is in the set, "a" last: "lrswipkxtecda" is all. Parsing it again may therefore give
+// more: "xc" is what RFC 4314, 2.1.1, has told of x alone.
 func (r Rights) String() string {
 	text := (r &^ RightAdminister).letters()
 	if r&rightsC != 0 {

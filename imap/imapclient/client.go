@@ -4,7 +4,7 @@
 // The main type is [Client]. It sends one command at a time and keeps no picture of the
 // mailbox; responses come as words, literals of messages as streams. It renders nothing.
 //
-// RFC 3501, 9051; 2177, 3502, 4315, 4731, 4959, 4978, 5161, 6851, 7162, 7888.
+// RFC 3501, 9051; 2177, 3502, 4315, 4731, 4959, 4978, 5161, 5256, 6851, 7162, 7888.
 package imapclient
 
 import (

@@ -227,6 +227,39 @@ func (c *Client) Search(criteria string) (imap.UIDSet, error) {
 	return found, nil
 }
 
+// Sort returns the UIDs of the messages that criteria, as the command has them, find, in the
+// order of the keys (RFC 5256).
+func (c *Client) Sort(keys []imap.SortKey, criteria string) ([]uint32, error) {
+	all, err := c.Do("UID SORT " + imap.FormatSortKeys(keys) + " UTF-8 " + criteria)
+	if err != nil {
+		return nil, err
+	}
+	var found []uint32
+	for _, r := range all {
+		if r.Name == "SORT" {
+			for _, v := range r.Values {
+				if v.Kind == Atom {
+					found = append(found, uint32(v.Number()))
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+// Thread returns the UIDs of the messages that criteria find as threads (RFC 5256).
+func (c *Client) Thread(algorithm imap.ThreadAlgorithm, criteria string) ([]imap.ThreadNode, error) {
+	all, err := c.Do("UID THREAD " + algorithm.String() + " UTF-8 " + criteria)
+	if err != nil {
+		return nil, err
+	}
+	var threads []imap.ThreadNode
+	for _, r := range all {
+		threads = append(threads, r.Threads...)
+	}
+	return threads, nil
+}
+
 // Message is one message for Append.
 type Message struct {
 	Flags []imap.Flag

@@ -81,6 +81,8 @@ type Response struct {
 	Number uint32      // of "* 5 EXISTS", "* 5 FETCH …"
 	Name   string      // "EXISTS", "LIST", "FETCH" …, in upper case
 	Values []Value     // behind the name
+	// Threads are those of a THREAD response, which has no Values.
+	Threads []imap.ThreadNode
 }
 
 // Items returns the pairs of a FETCH response's list by name, in upper case.
@@ -178,8 +180,24 @@ func (p *reader) status(r *Response) error {
 	return nil
 }
 
+// threads reads the lists of a THREAD response, which may nest as deep as a discussion goes.
+func (p *reader) threads(r *Response) error {
+	line, err := p.line()
+	if err != nil {
+		return err
+	}
+	d := imap.NewDecoder([]byte(strings.Trim(line, " "))) // some servers end lines with a space
+	if r.Threads = d.ThreadList(); d.Err() != nil {
+		return fmt.Errorf("%w: %w", errSyntax, d.Err())
+	}
+	return nil
+}
+
 // data reads values to the end of the response.
 func (p *reader) data(r *Response) error {
+	if r.Name == "THREAD" {
+		return p.threads(r)
+	}
 	for {
 		switch c := p.peek(); c {
 		case ' ':

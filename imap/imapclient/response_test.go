@@ -37,6 +37,13 @@ func TestResponse(t *testing.T) {
 			return i["BODY[HEADER.FIELDS (TO)]"].Text == "To: " && i["UID"].Number() == 5 && i["X"].Kind == Nil
 		}},
 		{"* 1 FETCH (BINARY[1]<0> ~{2}\r\n\x00\x01)\r\n", func(r *Response) bool { return r.Items()["BINARY[1]<0>"].Text == "\x00\x01" }},
+		{"* THREAD (2)(3 6 (4 23)(44 7 96))\r\n", func(r *Response) bool {
+			return len(r.Values) == 0 && string(imap.AppendThreads(nil, r.Threads)) == "(2)(3 6 (4 23)(44 7 96))"
+		}},
+		{"* THREAD \r\n", func(r *Response) bool { return r.Name == "THREAD" && len(r.Threads) == 0 }},
+		{"* ESEARCH (TAG \"B01\") UID ADDTO (0 32768:32769)\r\n", func(r *Response) bool {
+			return len(r.Values) == 4 && r.Values[3].List[1].Text == "32768:32769"
+		}},
 	} {
 		r, err := newReader(test.text).next()
 		if err != nil || !test.want(r) {
@@ -47,6 +54,7 @@ func TestResponse(t *testing.T) {
 		"*\r\n", "* \r\n", "* 1 FETCH (\r\n", "* LIST (a\r\n", "* 1 FETCH (BODY[ \r\n", "* LIST {x}\r\n", "* LIST {5}\r\nab", "\r\n",
 		"a1 FETCH\r\n", "* OK text", "* LIST \"a\r\n", "* 1 FETCH (a))\r\n", "* LIST " + strings.Repeat("(", depthMax+2),
 		"* LIST {99999999999999999999}\r\n", "* LIST {-1}\r\n",
+		"* THREAD (1\r\n", "* THREAD 1\r\n", "* THREAD (1)) \r\n",
 	} {
 		if r, err := newReader(bad).next(); err == nil {
 			t.Errorf("%q was taken for %+v", bad, r)
@@ -88,6 +96,7 @@ func FuzzResponse(f *testing.F) {
 	for _, s := range []string{
 		"* OK [X Y] ready\r\n", "* 1 FETCH (FLAGS (\\Seen) BODY[] {3}\r\nabc)\r\n", "* LIST () NIL \"a\\\"b\"\r\n", "+ \r\n",
 		"* ESEARCH (TAG \"a\") UID ALL 1:3\r\na OK\r\n", "* 5 FETCH (ENVELOPE (NIL NIL ((NIL NIL \"a\" \"b\"))))\r\n",
+		"* THREAD (2)(3 6 (4 23)(44 7 96))\r\n",
 	} {
 		f.Add(s)
 	}

@@ -53,7 +53,7 @@ func (c *Conn) searchSelected(cmd *command, s *search, key *imap.SearchKey) erro
 		return err
 	}
 	if err := c.saveSet(s, d); err != nil {
-		return err
+		return c.cancelUpdate(o, d.NoUpdate, err)
 	}
 	w := &MultiSearchWriter{c: c, cmd: cmd, search: s}
 	if err := w.Result(c.mailbox, c.validity, d); err != nil {

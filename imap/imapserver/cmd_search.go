@@ -2,6 +2,7 @@ package imapserver
 
 import (
 	"cmp"
+	"errors"
 	"strconv"
 
 	"postroad/imap"
@@ -46,7 +47,7 @@ func (c *Conn) cmdSearch(cmd *command) error {
 		return err
 	}
 	if err := c.saveSet(s, d); err != nil {
-		return err
+		return c.cancelUpdate(o, d.NoUpdate, err)
 	}
 	r := searchResult(cmd.uid, d)
 	if s.extended {
@@ -69,6 +70,9 @@ func (c *Conn) returnOptions(cmd *command, s *search) {
 	}
 	if s.all && !s.window.IsZero() {
 		cmd.Fail("ALL and PARTIAL exclude each other") // RFC 9394, 3.1
+	}
+	if s.update && len(cmd.tag) > contextTagBytesMax {
+		cmd.Fail("tag too long for UPDATE")
 	}
 	if !s.answers() && !s.save && !s.update {
 		s.all = true // RFC 4731, 3.1: nothing named is ALL
@@ -342,4 +346,13 @@ func (c *Conn) updating(cmd *command, s *search, o SearchOptions, refused string
 		return
 	}
 	c.contexts = append(c.contexts, searchContext{cmd.tag, o.UID})
+}
+
+// cancelUpdate returns the error for which a search is refused after the session has found
+// something. The client then knows of no update context, so there must be none.
+func (c *Conn) cancelUpdate(o SearchOptions, noUpdate string, err error) error {
+	if o.Update == "" || noUpdate != "" {
+		return err
+	}
+	return errors.Join(c.session.(ContextSearcher).CancelUpdate(c.ctx, []string{o.Update}), err)
 }

@@ -33,7 +33,7 @@ func (c *Conn) cmdSort(cmd *command) error {
 	}
 	if s.save {
 		if err := c.saveResult(s, sortResult(true, d)); err != nil {
-			return err
+			return c.cancelUpdate(o, d.NoUpdate, err)
 		}
 	}
 	r := sortResult(cmd.uid, d)

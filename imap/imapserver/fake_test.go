@@ -25,6 +25,7 @@ type fakeStore struct {
 	now       time.Time
 	refuse    error // what Append answers before it reads anything
 	panics    bool  // Namespace panics
+	fakeMore
 }
 
 type fakeMailbox struct {
@@ -61,6 +62,7 @@ func newFakeStore() *fakeStore {
 		modSeq:    100,
 		watchers:  map[*fakeSession]func(){},
 		now:       time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC),
+		fakeMore:  newFakeMore(),
 	}
 	s.create("INBOX")
 	s.mailboxes["INBOX"].subscribed = true
@@ -121,6 +123,7 @@ type fakeSession struct {
 	store    *fakeStore
 	selected *fakeMailbox
 	view     []fakeView
+	contexts []*fakeContext
 	closed   bool
 }
 
@@ -267,6 +270,7 @@ func (s *fakeSession) Status(_ context.Context, mailbox string, _ imap.StatusIte
 		}
 		if slices.Contains(n.flags, imap.FlagDeleted) {
 			d.Deleted++
+			d.DeletedStorage += uint64(len(n.body))
 		}
 	}
 	return d, nil
@@ -326,6 +330,7 @@ func (s *fakeSession) Poll(_ context.Context, w *UpdateWriter, o PollOptions) er
 
 func (s *fakeSession) poll(w *UpdateWriter, expunge bool) {
 	m := s.selected
+	s.contextsBefore(w)
 	if expunge {
 		for i := 0; i < len(s.view); {
 			if n := s.view[i].message; !slices.Contains(m.messages, n) {
@@ -355,6 +360,7 @@ func (s *fakeSession) poll(w *UpdateWriter, expunge bool) {
 			w.Flags(uint32(i+1), v.message.uid, v.modSeq, v.message.flags)
 		}
 	}
+	s.contextsAfter(w)
 }
 
 func (s *fakeSession) Watch(wake func()) func() {
@@ -367,7 +373,7 @@ func (s *fakeSession) Watch(wake func()) func() {
 }
 
 func (s *fakeSession) Unselect(context.Context) error {
-	s.selected, s.view = nil, nil
+	s.selected, s.view, s.contexts = nil, nil, nil
 	return nil
 }
 

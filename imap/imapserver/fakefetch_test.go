@@ -157,6 +157,8 @@ func (s *fakeSession) matches(k *imap.SearchKey, i int) bool {
 		return s.matches(&k.Keys[0], i) || s.matches(&k.Keys[1], i)
 	case imap.SearchNot:
 		return !s.matches(&k.Keys[0], i)
+	case imap.SearchFuzzy:
+		return s.matches(&k.Keys[0], i)
 	case imap.SearchNumbers:
 		return slices.Contains(s.indices(k.Set), i)
 	case imap.SearchFlag:

@@ -2,6 +2,7 @@ package imapserver
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -68,7 +69,12 @@ func FuzzCommand(f *testing.F) {
 		var log bytes.Buffer
 		store := newFakeStore()
 		fill(store)
-		s := newServer(t, store, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		s := newServer(t, store, func(o *Options) {
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+			o.NewSession = func(context.Context, *Conn) (Session, error) {
+				return &fullSession{&fakeSession{store: store}}, nil
+			}
+		})
 		c := &scriptConn{in: io.MultiReader(strings.NewReader("a LOGIN fred secret\r\n"), bytes.NewReader(said)), keep: true}
 		s.ServeConn(c, false)
 		if panicked.Match(log.Bytes()) {

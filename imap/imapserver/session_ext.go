@@ -29,6 +29,9 @@ const (
 	// ContextsMax bounds the searches of one connection that are kept up to date; more are
 	// answered, with NO [NOUPDATE] (RFC 5267, 4.3.1).
 	ContextsMax = 16
+	// contextTagBytesMax bounds the tag of such a search: it is kept, and stands in a response
+	// code that has room for a quoted string only (RFC 5267, 5).
+	contextTagBytesMax = 256
 	// MultiSearchMailboxesMax bounds the mailboxes that one ESEARCH looks into; a session
 	// refuses more with imap.CodeLimit (RFC 7377, 2.4).
 	MultiSearchMailboxesMax = 1000
@@ -78,9 +81,11 @@ type SortData struct {
 // result on, until CancelUpdate or the mailbox is left, an update context under this tag,
 // or says in NoUpdate of the result why it has not. With an error there is none.
 //
-// Poll tells what changes in the result with UpdateWriter.ContextAdd and ContextRemove: a
-// message that comes in after the Exists which made its number known, one that goes before
-// its Expunged, and one whose flags changed beside its Flags. Sequence numbers in the
+// Poll, and likewise Expunge, Move and Store with their writers, tells what changes in the
+// result with UpdateWriter.ContextAdd and ContextRemove: a message that comes in after the
+// Exists which made its number known, one that goes before its Expunged, and one whose flags
+// changed beside its Flags. Both numbers of the message are given; the writer takes the one
+// that the client asked by. Sequence numbers in the
 // search key mean the messages they named when the search was made (RFC 5267, 4.3). Changes
 // are those of the whole result, whatever Need and Window were.
 //
@@ -159,8 +164,8 @@ type ListRightsData struct {
 
 // Quoter tells quotas (RFC 9208; RFC 2087).
 type Quoter interface {
-	// QuotaResources are the resources that some quota root may limit. It is asked once,
-	// before log-in.
+	// QuotaResources are the resources that some quota root may limit: the same at any time,
+	// before log-in too.
 	QuotaResources() []imap.QuotaResource
 	// GetQuota returns the state of a quota root; there is no such root, or it is none of the
 	// user's: imap.CodeNonExistent, imap.CodeNoPerm.

@@ -31,7 +31,8 @@ import (
 //	S end            the server has closed the connection
 //	S none           the server has nothing to say within a moment
 //	X: what …        something done by another session, see other
-//	O: option        before anything else: secure, before (no log-in), compress
+//	O: option        before anything else: secure, before (no log-in), extended (a session
+//	                 that serves every extension)
 //	TLS              the client begins TLS
 //
 // Unless O: before is given the client has logged in, which the script does not show.
@@ -200,7 +201,14 @@ func runScript(t *testing.T, script string) {
 	has := func(o string) bool { return strings.Contains(" "+strings.Join(options, " ")+" ", " "+o+" ") }
 	store := newFakeStore()
 	fill(store)
-	w := newWire(t, store, func(o *Options) { o.InsecureAuth = !has("secure") })
+	w := newWire(t, store, func(o *Options) {
+		o.InsecureAuth = !has("secure")
+		if has("extended") {
+			o.NewSession = func(context.Context, *Conn) (Session, error) {
+				return &fullSession{&fakeSession{store: store}}, nil
+			}
+		}
+	})
 	if !has("before") {
 		w.logIn()
 	}
@@ -263,6 +271,9 @@ func (w *wire) other(text string) {
 	f := strings.Fields(text)
 	if f[0] == "panic" {
 		s.panics = true
+		return
+	}
+	if s.answers(w.t, f) {
 		return
 	}
 	if f[0] == "refuse" {
