@@ -13,6 +13,7 @@ type accountCommand struct {
 	Show     accountShow     `cmd:"" help:"Show one account."`
 	Add      accountAdd      `cmd:"" help:"Make an account with its mailboxes."`
 	Change   accountChange   `cmd:"" help:"Change addresses, quota, or whether it is enabled."`
+	Quota    accountQuota    `cmd:"" help:"Show or set the quota of an account."`
 	Password accountPassword `cmd:"" help:"Set the password."`
 	App      accountApp      `cmd:"" name:"app-password" help:"Passwords for single programs."`
 	Grant    accountGrant    `cmd:"" help:"Let somebody send with the addresses of an account."`

@@ -34,6 +34,9 @@ type cli struct {
 	Sieve      sieveCommand      `cmd:"" help:"Sieve scripts: what is done with mail as it comes."`
 	ACL        aclCommand        `cmd:"" name:"acl" help:"Access control lists: who may use whose mailboxes."`
 	Shared     sharedCommand     `cmd:"" help:"Public mailboxes of an organisation."`
+	Org        orgCommand        `cmd:"" name:"org" help:"Organisations and their quotas."`
+	Retention  retentionCommand  `cmd:"" help:"How long messages stay in mailboxes."`
+	Undelete   undeleteCommand   `cmd:"" help:"Bring deleted mail back."`
 	Queue      queueCommand      `cmd:"" help:"Mail that waits."`
 	Trace      traceCommand      `cmd:"" help:"Tell what became of a message."`
 	Check      checkCommand      `cmd:"" help:"Verify every index against every message, and every checksum."`

@@ -184,7 +184,9 @@ func (v *Verbs) addAccount(ctx context.Context, in NewAccount) (Password, error)
 		if err := prepare(ctx, u); err != nil {
 			return err
 		}
-		return v.Mail.PrepareCreate(ctx, u, a.ID, v.quota(a.Limits))
+		q := v.quota(a.Limits)
+		q.Pool = a.Org
+		return v.Mail.PrepareCreate(ctx, u, a.ID, q)
 	})
 	if err != nil {
 		return Password{}, fmt.Errorf("add account: %w", err)

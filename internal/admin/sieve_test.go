@@ -116,7 +116,7 @@ func deliverTo(t *testing.T, v *Verbs, first time.Time, role string, texts ...st
 		box = rules.BySpecialUse(tree, role)
 	}
 	for i, text := range texts {
-		body, m, err := mailflow.Arrive(t.Context(), v.Committer.Bodies, nil, strings.NewReader(text), 1<<20)
+		body, m, err := mailflow.Arrive(t.Context(), v.Committer.Bodies, nil, strings.NewReader(text), mailflow.ContentLimits{Size: 1 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}

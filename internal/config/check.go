@@ -34,9 +34,18 @@ func (c *Config) check() error {
 	if c.DataDirectory == "" {
 		return bad("data_directory", "is empty")
 	}
-	for _, f := range []func() error{c.checkListen, c.checkTLS, c.checkDNS, c.checkRoutes, c.checkNumbers, c.checkLog} {
+	for _, f := range []func() error{c.checkListen, c.checkTLS, c.checkDNS, c.checkRoutes, c.checkNumbers, c.checkWarnings, c.checkLog} {
 		if err := f(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkWarnings() error {
+	for _, p := range c.Limits.QuotaWarnings {
+		if p < 1 || p > 100 {
+			return bad("limits.quota_warnings", "%d is no percentage from 1 to 100", p)
 		}
 	}
 	return nil

@@ -42,10 +42,11 @@ func Default() *Config {
 		Limits: Limits{
 			Message: 50 << 20, Recipients: 1000, SessionMessages: 1000, SessionBytes: 1 << 30,
 			Header: 1 << 20, HeaderFields: 1000, Hops: 100, Connections: 20_000, AddressConnections: 50, UserConnections: 50,
-			BadCommands: 10, SMTPTimeout: Duration(300 * time.Second),
+			BadCommands: 10, SMTPTimeout: Duration(300 * time.Second), QuotaWarnings: []int{80, 95},
 			IMAPLoginTimeout: Duration(60 * time.Second), IMAPIdleTimeout: Duration(30 * time.Minute), DiskReserve: 256 << 20,
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Keep: Keep{Undelete: Duration(7 * day), UndeleteBytes: 1 << 30},
+		Log:  Log{Level: "info", Format: "text"},
 	}
 }
 

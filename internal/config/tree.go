@@ -47,6 +47,9 @@ type Config struct {
 	// What one message, session or user may use.
 	Limits Limits `toml:"limits"`
 
+	// For how long deleted mail can be brought back, and what is deleted by itself.
+	Keep Keep `toml:"keep"`
+
 	// What is written to standard error.
 	Log Log `toml:"log"`
 }
@@ -209,8 +212,29 @@ type Limits struct {
 	IMAPIdleTimeout Duration `toml:"imap_idle_timeout"`
 	// Octets of mail of an account that sets nothing else, 0: no limit.
 	Quota Size `toml:"quota"`
+	// Parts of a quota, in percent, at which its owner gets a warning into INBOX; an empty
+	// list: never.
+	QuotaWarnings []int `toml:"quota_warnings"`
+	// Refuse mail for a full mailbox for good (552), instead of having it tried again until
+	// its sender gives up (452).
+	RejectFull bool `toml:"reject_full"`
 	// Free space on the disk below which mail is no longer taken.
 	DiskReserve Size `toml:"disk_reserve"`
+}
+
+// Keep has the rules of what is deleted.
+type Keep struct {
+	// How long expunged mail and deleted mailboxes can be brought back, by their owner or
+	// with "postroad undelete"; 0: not at all.
+	Undelete Duration `toml:"undelete"`
+	// Octets of an account kept for that, beside its quota; above it the oldest goes first.
+	// 0: no bound.
+	UndeleteBytes Size `toml:"undelete_bytes"`
+	// How long mail stays in mailboxes for junk that have no rule of their own
+	// ("postroad retention"); 0: for ever.
+	Junk Duration `toml:"junk"`
+	// The same for mailboxes for trash.
+	Trash Duration `toml:"trash"`
 }
 
 // Log has the rules of the log.

@@ -327,13 +327,24 @@ func (s *Store) members(ctx context.Context, name string) ([]AccountID, error) {
 }
 
 // shrink gives back what an account's lease has above its usage and so much more to spare.
-// When the account changes meanwhile, nothing is done: kv.ErrConflict.
+// An account that changes all the time keeps what it has: kv.ErrConflict.
 func (s *Store) shrink(ctx context.Context, id AccountID, spare Usage) (back Usage, err error) {
-	snap, err := s.engine().Snapshot(ctx, space(id))
+	err = s.o.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) error {
+		snap, err := s.engine().Snapshot(ctx, space(id))
+		if err != nil {
+			return err
+		}
+		defer snap.Close()
+		back, err = s.prepareShrink(ctx, u, id, snap, spare)
+		return err
+	})
 	if err != nil {
-		return back, storageError("read the account", err)
+		return Usage{}, err
 	}
-	defer snap.Close()
+	return back, nil
+}
+
+func (s *Store) prepareShrink(ctx context.Context, u *mailflow.Unit, id AccountID, snap kv.Snapshot, spare Usage) (back Usage, err error) {
 	raw, found, err := get(snap, leaseKey)
 	if err != nil || !found {
 		return back, err
@@ -351,16 +362,10 @@ func (s *Store) shrink(ctx context.Context, id AccountID, spare Usage) (back Usa
 		return back, nil
 	}
 	l.Bytes, l.Messages = l.Bytes-back.Bytes, l.Messages-back.Messages
-	err = s.o.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) error {
-		b := u.Quiet(space(id))
-		b.Guards = append(b.Guards, guardValue(leaseKey, raw, true), kv.Guard{Kind: kv.GuardVersion, Version: snap.Version()})
-		b.Puts = append(b.Puts, kv.Put{Key: leaseKey, Value: l.value()})
-		return s.preparePool(ctx, u, l.pool, func(p *pool) error { p.lend(Usage{-back.Bytes, -back.Messages}); return nil })
-	})
-	if err != nil {
-		return Usage{}, err
-	}
-	return back, nil
+	b := u.Quiet(space(id))
+	b.Guards = append(b.Guards, guardValue(leaseKey, raw, true), kv.Guard{Kind: kv.GuardVersion, Version: snap.Version()})
+	b.Puts = append(b.Puts, kv.Put{Key: leaseKey, Value: l.value()})
+	return back, s.preparePool(ctx, u, l.pool, func(p *pool) error { p.lend(Usage{-back.Bytes, -back.Messages}); return nil })
 }
 
 // giveBack gives back what the account has unused above a slice.
@@ -441,11 +446,30 @@ func (s *Store) Pool(ctx context.Context, name string) (Pool, error) {
 	return out, nil
 }
 
-// SetPool sets the quota of an organisation; what is over it stays.
+// SetPool sets the quota of an organisation; what is over it stays. Where more is leased,
+// all that is unused is taken back, so that the limit holds from now on.
 func (s *Store) SetPool(ctx context.Context, name string, limit Quota) error {
-	return storageError("set a pool", s.o.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) error {
-		return s.preparePool(ctx, u, name, func(p *pool) error { p.limit = limit; return nil })
-	}))
+	var over bool
+	err := s.o.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) error {
+		return s.preparePool(ctx, u, name, func(p *pool) error {
+			p.limit = limit
+			over = !p.has(Usage{})
+			return nil
+		})
+	})
+	if err != nil || !over {
+		return storageError("set a pool", err)
+	}
+	ids, err := s.members(ctx, name)
+	if err != nil {
+		return storageError("set a pool", err)
+	}
+	for _, id := range ids {
+		if _, err := s.shrink(ctx, id, Usage{}); err != nil && !errors.Is(err, ErrNoAccount) {
+			return storageError("set a pool", err)
+		}
+	}
+	return nil
 }
 
 // JoinPool makes an account a member of its organisation's pool that was made without one.

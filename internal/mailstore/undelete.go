@@ -373,3 +373,19 @@ func (a *Account) PurgeAll(ctx context.Context) error {
 
 // Undeletes tells whether what is deleted can be brought back.
 func (s *Store) Undeletes() bool { return s.o.Undelete > 0 }
+
+// RecoverableSince names the messages of a recoverable mailbox that came there at a time or
+// after it; the zero time is all of them, as AllUIDs.
+func (a *Account) RecoverableSince(ctx context.Context, m *Mailbox, since time.Time) (imap.UIDSet, error) {
+	if since.IsZero() || m.Recovery.Deleted && !m.Recovery.At.Before(since) {
+		return AllUIDs(), nil
+	}
+	var uids imap.UIDSet
+	err := a.eachRecoverable(ctx, m, func(r *Row) bool {
+		if !m.ExpungedAt(r).Before(since) {
+			uids.Add(r.UID)
+		}
+		return true
+	})
+	return uids, err
+}

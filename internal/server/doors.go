@@ -88,7 +88,7 @@ func (s *Server) smtpDoor(l Listener) running {
 	o.Proxies, o.XClients = s.config.Trust.Proxy, s.config.Trust.XCLIENT
 	o.NewSession = intake.New(intake.Options{
 		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock, Full: s.full, MayPost: s.mayPost,
-		Relays: s.config.Trust.Relay, Limits: s.contentLimits(), Logger: s.log,
+		RejectFull: s.config.Limits.RejectFull, Relays: s.config.Trust.Relay, Limits: s.contentLimits(), Logger: s.log,
 	}).NewSession
 	return smtpRunning(l, o)
 }
@@ -162,7 +162,7 @@ func (s *Server) backends() {
 	s.imap = imapd.New(imapd.Options{
 		Store: s.Mail, Bodies: s.Bodies, Directory: s.Directory, SASL: s.logins, Secret: s.scramSecret(),
 		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: s.contentLimits().Header,
-		UserConnectionsMax: s.config.Limits.UserConnections, Log: s.log,
+		UserConnectionsMax: s.config.Limits.UserConnections, AdminURI: "mailto:postmaster@" + hostname(s.config), Log: s.log,
 	})
 	s.pop3 = pop3d.New(pop3d.Options{Store: s.Mail, SASL: s.Directory.SASL, Secret: s.scramSecret()})
 }

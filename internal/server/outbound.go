@@ -198,7 +198,8 @@ func (s *Store) local() mailflow.Local { return s.deliverer() }
 
 func (s *Store) deliverer() *deliver.Deliverer {
 	return deliver.New(deliver.Options{
-		Directory: s.Directory, Store: s.Mail, Log: s.log, Rules: s.Rules, Bodies: s.Bodies, Host: hostname(s.config)})
+		Directory: s.Directory, Store: s.Mail, RejectFull: s.config.Limits.RejectFull, Log: s.log,
+		Rules: s.Rules, Bodies: s.Bodies, Host: hostname(s.config)})
 }
 
 // ours tells whether mail for an address ends in mailboxes of ours only.

@@ -139,7 +139,7 @@ func (s *Store) openDirectory(ctx context.Context) error {
 }
 
 func (s *Store) openMail(context.Context) error {
-	s.Mail = mailstore.New(mailstore.Options{Committer: s.Committer, Clock: s.Clock, Log: s.log})
+	s.Mail = mailstore.New(s.mailOptions())
 	return nil
 }
 

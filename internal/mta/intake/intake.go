@@ -40,9 +40,11 @@ type Options struct {
 	Submitter mailflow.Submitter
 	Bodies    mailflow.Stager
 	Clock     Clock
-	Full      Full           // nil: nobody is over quota
-	MayPost   MayPost        // nil: everybody may post everywhere
-	Relays    []netip.Prefix // networks that may send to anybody
+	Full      Full    // nil: nobody is over quota
+	MayPost   MayPost // nil: everybody may post everywhere
+	// RejectFull refuses mail for a full mailbox for good (552 5.2.2), else for now (452).
+	RejectFull bool
+	Relays     []netip.Prefix // networks that may send to anybody
 	// Limits of a message; a Size of 0 is smtpserver's default.
 	Limits mailflow.ContentLimits
 	Logger *slog.Logger // nil: nothing is logged
@@ -84,6 +86,7 @@ func (i *Intake) NewSession(_ context.Context, c *smtpserver.Conn) (smtpserver.S
 var (
 	errFull     = smtp.NewError(452, smtp.EnhancedCode{4, 2, 2}, "Mailbox full")
 	errPost     = smtp.NewError(550, smtp.EnhancedCode{5, 7, 1}, "You may not post there")
+	errFullEver = smtp.NewError(552, smtp.EnhancedCode{5, 2, 2}, "Mailbox full")
 	errGuessing = smtp.NewError(421, smtp.EnhancedCode{4, 7, 0}, "Too many unknown recipients, closing")
 	errLookup   = smtp.NewError(451, smtp.EnhancedCode{4, 3, 0}, "Cannot look the recipient up now, try again later")
 )

@@ -282,6 +282,7 @@ func TestContent(t *testing.T) {
 		{"size that fits", strings.Replace(envelope, "alice", "full", 1) + "C: .\nS: 250", func(o *Options, _ *submitted) {
 			o.Full = func(_ context.Context, _ mailflow.AccountID, size int64) (bool, error) { return size > 10, nil }
 		}, 1},
+		{"full for good", "C: MAIL FROM:<bob@there.example>\nS: 250\nC: RCPT TO:<full@our.example>\nS: 552 5.2.2", func(o *Options, _ *submitted) { o.RejectFull = true }, 0},
 		{"guessing", "C: MAIL FROM:<>\nS: 250\n" + strings.Repeat("C: RCPT TO:<x@our.example>\nS: 550\n", unknownMax-1) +
 			"C: RCPT TO:<x@our.example>\nS: 421 4.7.0", nil, 0},
 		{"again", envelope + "C: .\nS: 250\n" + envelope + "C: .\nS: 250\n" + "C: DATA\nS: 503", nil, 2},

@@ -107,6 +107,9 @@ func (s *Session) checkQuota(ctx context.Context, t *directory.Target) error {
 	if err != nil {
 		return errLookup.With(err)
 	}
+	if over && s.intake.options.RejectFull {
+		return errFullEver
+	}
 	if over {
 		return errFull
 	}
