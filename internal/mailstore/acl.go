@@ -203,7 +203,7 @@ func readACLs(snap kv.Snapshot, t *Tree) error {
 		id, _ := keyID(e.Key)
 		m := t.byID[id]
 		if m == nil {
-			return fmt.Errorf("%w: access control list of no mailbox: %s", ErrDamaged, id)
+			continue // gives nobody anything; Check tells of it
 		}
 		if m.ACL, err = readACL(e.Value); err != nil {
 			return fmt.Errorf("mailbox %s: %w", id, err)

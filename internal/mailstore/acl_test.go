@@ -10,6 +10,7 @@ import (
 
 	"postroad/imap"
 	"postroad/internal/kv"
+	"postroad/internal/mailflow"
 )
 
 // rights reads letters.
@@ -227,5 +228,55 @@ func TestACLInTree(t *testing.T) {
 	defer snap.Close()
 	for e := range snap.Scan(kv.Range{}) {
 		t.Errorf("left in the index: %q", e.Key)
+	}
+}
+
+// TestCheckSharing: what does not fit is found.
+func TestCheckSharing(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		damage     func(f *fixture, u *mailflow.Unit)
+	}{
+		{"list of no mailbox", "no mailbox", func(f *fixture, u *mailflow.Unit) {
+			b := u.Batch(f.a.space)
+			b.Puts = append(b.Puts, kv.Put{Key: key(keyACL, 99), Value: parseACL("u7=l").record()})
+		}},
+		{"seen in no mailbox", "no mailbox", func(f *fixture, u *mailflow.Unit) {
+			b := u.Batch(f.a.space)
+			b.Puts = append(b.Puts, kv.Put{Key: seenKey(99, 7, 0), Value: (&seenState{}).put().Value})
+		}},
+		{"seen what is not there", "UID 31", func(f *fixture, u *mailflow.Unit) {
+			s := &seenState{key: seenKey(f.box("INBOX").ID, 7, 0)}
+			s.slots[30] = seenSlot{stated: true, seen: true}
+			s.slots[31] = s.slots[30]
+			b := u.Batch(f.a.space)
+			b.Puts = append(b.Puts, s.put())
+		}},
+		{"a reader's mod-sequence", "above his highest", func(f *fixture, u *mailflow.Unit) {
+			s := &seenState{key: seenKey(f.box("INBOX").ID, 7, 0)}
+			s.slots[1] = seenSlot{stated: true, seen: true}
+			b := u.Batch(f.a.space)
+			b.Puts = append(b.Puts, s.put())
+		}},
+		{"an index that lacks somebody", "lacks u", func(f *fixture, u *mailflow.Unit) {
+			b := u.Batch(shareSpace(testScope))
+			b.Deletes = append(b.Deletes, shareKey(subject("u7"), f.a.ID()))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.append("INBOX", 2, 0)
+			f.share("INBOX", "u7", "lr")
+			f.sound()
+			must(t, f.s.o.Committer.Commit(t.Context(), func(_ context.Context, u *mailflow.Unit) error {
+				c.damage(f, u)
+				return nil
+			}))
+			var found []string
+			must(t, f.a.Check(t.Context(), false, func(x Finding) { found = append(found, x.String()) }))
+			if len(found) != 1 || !strings.Contains(found[0], c.want) {
+				t.Errorf("found %q, want %q", found, c.want)
+			}
+		})
 	}
 }

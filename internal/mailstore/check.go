@@ -68,7 +68,9 @@ func (a *Account) Check(ctx context.Context, bodies bool, found func(Finding)) e
 		return err
 	}
 	c := &check{sweep: s, found: found, messages: map[MessageID]*checked{}, todo: map[Location]bool{}}
-	err = c.indexes()
+	if err = c.indexes(); err == nil {
+		err = c.sharing(ctx)
+	}
 	s.close()
 	if err != nil {
 		return storageError("check the account", err)
