@@ -229,6 +229,16 @@ func unescape(s []byte) string {
 
 // literal reads "{n}" or "{n+}", CRLF, n octets.
 func (d *Decoder) literal() []byte {
+	s := d.literal8()
+	if i := strings.IndexByte(string(s), 0); i >= 0 {
+		d.Fail("NUL in a literal") // RFC 9051, 4.3
+		return nil
+	}
+	return s
+}
+
+// literal8 is literal with NUL octets allowed; "~" stands before it and has been read.
+func (d *Decoder) literal8() []byte {
 	d.Expect('{')
 	n := d.Number64()
 	d.Skip('+')
@@ -243,10 +253,6 @@ func (d *Decoder) literal() []byte {
 	}
 	s := d.b[d.pos : d.pos+int(n)]
 	d.pos += int(n)
-	if i := strings.IndexByte(string(s), 0); i >= 0 {
-		d.Fail("NUL in a literal") // RFC 9051, 4.3
-		return nil
-	}
 	return s
 }
 

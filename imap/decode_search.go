@@ -15,19 +15,30 @@ var ErrCharset = errors.New("imap: unknown charset")
 // SearchProgram reads an optional CHARSET and search keys to the end. Strings come out
 // as UTF-8. ErrCharset, which is no syntax error, stands besides Err.
 func (d *Decoder) SearchProgram() (SearchKey, error) {
-	var decoder *encoding.Decoder
 	if d.SkipWord("CHARSET") {
 		d.SP()
-		name := d.AString()
-		d.SP()
-		if !d.OK() {
-			return SearchKey{}, nil
-		}
-		var known bool
-		if decoder, known = charset(name); !known {
-			return SearchKey{}, ErrCharset
-		}
+		return d.CharsetProgram()
 	}
+	return d.program(nil)
+}
+
+// CharsetProgram reads the name of a charset and search keys to the end, as SORT and THREAD
+// have them (search-criteria of RFC 5256, 5).
+func (d *Decoder) CharsetProgram() (SearchKey, error) {
+	name := d.AString()
+	d.SP()
+	if !d.OK() {
+		return SearchKey{}, nil
+	}
+	decoder, known := charset(name)
+	if !known {
+		return SearchKey{}, ErrCharset
+	}
+	return d.program(decoder)
+}
+
+// program reads search keys to the end. Their strings are UTF-8 if there is no decoder.
+func (d *Decoder) program(decoder *encoding.Decoder) (SearchKey, error) {
 	d.keys = 0
 	keys := []SearchKey{d.SearchKey(0)}
 	for !d.Done() {
@@ -166,7 +177,7 @@ func (d *Decoder) searchOther(word string, depth int) (SearchKey, bool) {
 		return SearchKey{Op: SearchSaveDate}, true
 	}
 	switch word {
-	case "KEYWORD", "UNKEYWORD", "HEADER", "LARGER", "SMALLER", "OLDER", "YOUNGER", "UID", "NOT", "OR", "MODSEQ":
+	case "KEYWORD", "UNKEYWORD", "HEADER", "LARGER", "SMALLER", "OLDER", "YOUNGER", "UID", "NOT", "OR", "MODSEQ", "FUZZY":
 		d.SP()
 	default:
 		return k, false
@@ -192,6 +203,8 @@ func (d *Decoder) searchOther(word string, depth int) (SearchKey, bool) {
 		k.Op, k.Set = SearchNumbers, d.NumSet(true)
 	case "NOT":
 		k.Op, k.Keys = SearchNot, []SearchKey{d.SearchKey(depth + 1)}
+	case "FUZZY":
+		k.Op, k.Keys = SearchFuzzy, []SearchKey{d.SearchKey(depth + 1)}
 	case "OR":
 		k.Op, k.Keys = SearchOr, []SearchKey{d.SearchKey(depth + 1)}
 		d.SP()

@@ -6,8 +6,9 @@
 // Append… write them. The package opens no connection and keeps no mail: the server is
 // in imapserver, the client in imapclient.
 //
-// RFC 3501, 9051, and the extensions 2342, 2971, 3502, 3516, 3691, 4315, 4731, 4959, 4978,
-// 5032, 5161, 5182, 5258, 5819, 6154, 6851, 6855, 7162, 7888, 7889, 8438, 8474, 8514.
+// RFC 3501, 9051, and the extensions 2342, 2971, 3502, 3516, 3691, 4314, 4315, 4731, 4959,
+// 4978, 5032, 5161, 5182, 5256, 5258, 5267, 5464, 5819, 5957, 6154, 6203, 6851, 6855, 7162,
+// 7377, 7888, 7889, 8438, 8440, 8474, 8514, 9208, 9394, 9590.
 package imap
 
 import "strings"
@@ -49,6 +50,27 @@ const (
 	CapObjectID         Capability = "OBJECTID"
 	CapSaveDate         Capability = "SAVEDATE"
 	CapCompressDeflate  Capability = "COMPRESS=DEFLATE"
+
+	CapSort                 Capability = "SORT"
+	CapSortDisplay          Capability = "SORT=DISPLAY"
+	CapESort                Capability = "ESORT"
+	CapContextSearch        Capability = "CONTEXT=SEARCH"
+	CapContextSort          Capability = "CONTEXT=SORT"
+	CapPartial              Capability = "PARTIAL"
+	CapThreadOrderedSubject Capability = "THREAD=ORDEREDSUBJECT"
+	CapThreadReferences     Capability = "THREAD=REFERENCES"
+	CapThreadRefs           Capability = "THREAD=REFS"
+	CapSearchFuzzy          Capability = "SEARCH=FUZZY"
+	CapMultiSearch          Capability = "MULTISEARCH"
+	CapACL                  Capability = "ACL"
+	CapRights               Capability = "RIGHTS=" + RightsExtra
+	CapListMyRights         Capability = "LIST-MYRIGHTS"
+	CapQuota                Capability = "QUOTA"
+	CapQuotaSet             Capability = "QUOTASET"
+	CapQuotaRes             Capability = "QUOTA=RES-" // and a resource's name
+	CapMetadata             Capability = "METADATA"
+	CapMetadataServer       Capability = "METADATA-SERVER"
+	CapListMetadata         Capability = "LIST-METADATA"
 )
 
 // Code is a response code as it stands between the brackets (RFC 9051, 7.1).
@@ -239,11 +261,12 @@ const (
 	StatusHighestModSeq
 	StatusAppendLimit
 	StatusMailboxID
+	StatusDeletedStorage // RFC 9208, 4.1.4
 )
 
 // statusNames has the words of the items in the order of their bits.
 var statusNames = [...]string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN",
-	"DELETED", "SIZE", "HIGHESTMODSEQ", "APPENDLIMIT", "MAILBOXID"}
+	"DELETED", "SIZE", "HIGHESTMODSEQ", "APPENDLIMIT", "MAILBOXID", "DELETED-STORAGE"}
 
 // ParseStatusItem returns the item of a word; false when it is none.
 func ParseStatusItem(word string) (StatusItems, bool) {

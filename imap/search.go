@@ -43,6 +43,7 @@ const (
 	SearchModSeq                      // mod-sequence at least Number (RFC 7162, 3.1.5)
 	SearchEmailID                     // Text is the EMAILID (RFC 8474)
 	SearchThreadID                    // Text is the THREADID
+	SearchFuzzy                       // Keys[0], matched as the session sees fit (RFC 6203)
 )
 
 // SearchKey is a search program, a tree. Text is UTF-8 whatever the charset was. Days of
@@ -72,5 +73,13 @@ func (k *SearchKey) Walk(f func(*SearchKey)) {
 func (k *SearchKey) HasModSeq() bool {
 	found := false
 	k.Walk(func(k *SearchKey) { found = found || k.Op == SearchModSeq })
+	return found
+}
+
+// HasFuzzy tells whether the program has a FUZZY key: relevancy scores can be asked for
+// (RFC 6203, 4).
+func (k *SearchKey) HasFuzzy() bool {
+	found := false
+	k.Walk(func(k *SearchKey) { found = found || k.Op == SearchFuzzy })
 	return found
 }

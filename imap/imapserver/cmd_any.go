@@ -17,6 +17,7 @@ var capabilitiesAlways = []imap.Capability{
 	imap.CapListExtended, imap.CapListStatus, imap.CapStatusSize, imap.CapESearch,
 	imap.CapSearchRes, imap.CapWithin, imap.CapCondStore, imap.CapQResync, imap.CapBinary,
 	imap.CapMultiAppend, imap.CapUTF8Accept, imap.CapObjectID, imap.CapSaveDate,
+	imap.CapPartial,
 }
 
 // capabilities returns what is true of the connection now, with spaces between. LITERAL+
@@ -24,6 +25,10 @@ var capabilitiesAlways = []imap.Capability{
 func (c *Conn) capabilities() string {
 	var b strings.Builder
 	for _, cap := range capabilitiesAlways {
+		b.WriteString(string(cap))
+		b.WriteByte(' ')
+	}
+	for _, cap := range c.extensionCapabilities() {
 		b.WriteString(string(cap))
 		b.WriteByte(' ')
 	}

@@ -10,7 +10,7 @@ import (
 const fetchSectionsMax = 1000
 
 // cmdFetch is FETCH (RFC 9051, 6.4.5), with CHANGEDSINCE and VANISHED (RFC 7162, 3.1.4 and
-// 3.2.6).
+// 3.2.6) and PARTIAL (RFC 9394, 3.3).
 func (c *Conn) cmdFetch(cmd *command) error {
 	o := FetchOptions{UID: cmd.uid}
 	cmd.SP()
@@ -18,6 +18,7 @@ func (c *Conn) cmdFetch(cmd *command) error {
 	cmd.SP()
 	cmd.fetchItems(&o)
 	changedSince := false
+	var window imap.Window
 	if !cmd.Done() {
 		cmd.SP()
 		cmd.List(func() {
@@ -27,6 +28,9 @@ func (c *Conn) cmdFetch(cmd *command) error {
 				changedSince, o.ChangedSince = true, cmd.Number64()
 			case "VANISHED":
 				o.Vanished = true
+			case "PARTIAL":
+				cmd.SP()
+				window = cmd.Window()
 			default:
 				cmd.Fail("unknown modifier")
 			}
@@ -38,7 +42,13 @@ func (c *Conn) cmdFetch(cmd *command) error {
 	if o.Vanished && (!cmd.uid || !changedSince || !c.qresync) {
 		return imap.Bad("VANISHED needs UID FETCH, CHANGEDSINCE and QRESYNC") // RFC 7162, 3.2.6
 	}
+	if !window.IsZero() && (!cmd.uid || o.Vanished) {
+		return imap.Bad("PARTIAL needs UID FETCH, without VANISHED") // RFC 9394, 3.3
+	}
 	if err := c.resolve(&set); err != nil {
+		return err
+	}
+	if err := c.fetchWindow(&set, window); err != nil {
 		return err
 	}
 	if err := c.fetchModSeq(&o, changedSince); err != nil {
@@ -55,6 +65,20 @@ func (c *Conn) cmdFetch(cmd *command) error {
 		return w.abandon(err)
 	}
 	return c.ok(cmd, "")
+}
+
+// fetchWindow leaves of a set the messages that are in the window (RFC 9394, 3.3).
+func (c *Conn) fetchWindow(set *imap.NumSet, window imap.Window) error {
+	if window.IsZero() {
+		return nil
+	}
+	d, err := c.session.Search(c.ctx, &imap.SearchKey{Op: imap.SearchNumbers, Set: *set},
+		SearchOptions{UID: true, Need: NeedWindow, Window: window})
+	if err != nil {
+		return err
+	}
+	*set = imap.NumSetUID(searchResult(true, d).in(window).asSet())
+	return nil
 }
 
 // fetchModSeq enables CONDSTORE if the command uses it (RFC 7162, 3.1).

@@ -26,6 +26,8 @@ type list struct {
 	special    bool
 	returnSubs bool
 	status     imap.StatusItems
+	myRights   bool
+	metadata   *metadataRequest
 }
 
 // listed is a mailbox on its way into the response.
@@ -69,7 +71,7 @@ func (c *Conn) cmdList(cmd *command) error {
 			cmd.Fail("expected RETURN")
 		}
 		cmd.SP()
-		cmd.List(func() { l.returns(cmd) })
+		cmd.List(func() { c.listReturns(cmd, l) })
 	}
 	if err := cmd.args(); err != nil {
 		return err
@@ -110,16 +112,21 @@ func (l *list) selection(cmd *command) {
 	}
 }
 
-// returns reads a return option (RFC 5258, 3.2; RFC 5819; RFC 6154, 4). Children and
-// special uses are always returned.
-func (l *list) returns(cmd *command) {
-	switch cmd.Keyword() {
-	case "SUBSCRIBED":
+// listReturns reads a return option (RFC 5258, 3.2; RFC 5819; RFC 6154, 4; RFC 8440; RFC
+// 9590). Children and special uses are always returned.
+func (c *Conn) listReturns(cmd *command, l *list) {
+	switch word := cmd.Keyword(); {
+	case word == "SUBSCRIBED":
 		l.returnSubs = true
-	case "CHILDREN", "SPECIAL-USE":
-	case "STATUS":
+	case word == "CHILDREN", word == "SPECIAL-USE":
+	case word == "STATUS":
 		cmd.SP()
 		l.status = cmd.statusItems()
+	case word == "MYRIGHTS" && c.extends&extACL != 0:
+		l.myRights = true
+	case word == "METADATA" && c.extends&extMetadata != 0:
+		cmd.SP()
+		l.metadata = cmd.metadataRequest()
 	default:
 		cmd.Fail("unknown return option")
 	}
@@ -257,7 +264,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// listLine writes the response for one mailbox, and its STATUS.
+// listLine writes the response for one mailbox, and those of RETURN.
 func (c *Conn) listLine(l *list, m *listed) error {
 	attrs := c.listAttributes(l, m)
 	if l.lsub {
@@ -270,14 +277,30 @@ func (c *Conn) listLine(l *list, m *listed) error {
 		c.text(` ("CHILDINFO" ("SUBSCRIBED"))`) // RFC 5258, 4
 	}
 	c.text("\r\n")
-	if l.status != 0 && m.selected && !slices.Contains(m.Attributes, imap.AttrNoselect) &&
-		!slices.Contains(m.Attributes, imap.AttrNonExistent) {
-		// RFC 5819, 2: a mailbox whose STATUS fails has none, the LIST goes on.
-		if err := c.status(m.Name, l.status); err != nil && c.err == nil {
-			c.toAnswer("LIST STATUS", err)
-		}
+	if m.selected && !slices.Contains(m.Attributes, imap.AttrNonExistent) {
+		c.listMore(l, m)
 	}
 	return c.spill()
+}
+
+// listMore writes what else is asked for of a mailbox. Where that fails it is left out, and
+// the LIST goes on (RFC 5819, 2; RFC 8440, 3; RFC 9590, 3).
+func (c *Conn) listMore(l *list, m *listed) {
+	passOver := func(err error) {
+		if err != nil && c.err == nil {
+			c.toAnswer("LIST RETURN", err)
+		}
+	}
+	if l.status != 0 && !slices.Contains(m.Attributes, imap.AttrNoselect) {
+		passOver(c.status(m.Name, l.status))
+	}
+	if l.myRights {
+		passOver(c.myRights(m.Name))
+	}
+	if l.metadata != nil {
+		_, err := c.metadata(m.Name, l.metadata)
+		passOver(err)
+	}
 }
 
 // listAttributes returns what a mailbox's line tells besides its name.

@@ -56,7 +56,7 @@ func (c *Conn) open(cmd *command, o SelectOptions) error {
 	if err != nil {
 		return err
 	}
-	c.state, c.mailbox, c.exists, c.saved = selected, d.Mailbox, d.Exists, nil
+	c.state, c.mailbox, c.exists, c.validity, c.saved = selected, d.Mailbox, d.Exists, d.UIDValidity, nil
 	c.readOnly, c.noModSeq = o.ReadOnly || d.ReadOnly, d.HighestModSeq == 0
 	c.selectData(d)
 	if resync != nil && !c.noModSeq && resync.uidValidity == d.UIDValidity {
@@ -158,6 +158,7 @@ func (c *Conn) resync(q *qresync, d *SelectData) error {
 
 // unselect leaves the selected mailbox.
 func (c *Conn) unselect() error {
-	c.state, c.mailbox, c.exists, c.saved = authenticated, "", 0, nil
+	c.state, c.mailbox, c.exists, c.validity, c.saved = authenticated, "", 0, 0, nil
+	c.contexts = nil // RFC 5267, 4.3: updates cease
 	return c.session.Unselect(c.ctx)
 }

@@ -71,6 +71,7 @@ func (c *Conn) status(mailbox string, items imap.StatusItems) error {
 	number(imap.StatusUIDValidity, "UIDVALIDITY", uint64(d.UIDValidity))
 	number(imap.StatusUnseen, "UNSEEN", uint64(d.Unseen))
 	number(imap.StatusDeleted, "DELETED", uint64(d.Deleted))
+	number(imap.StatusDeletedStorage, "DELETED-STORAGE", d.DeletedStorage)
 	number(imap.StatusSize, "SIZE", d.Size)
 	number(imap.StatusHighestModSeq, "HIGHESTMODSEQ", d.HighestModSeq)
 	number(imap.StatusAppendLimit, "APPENDLIMIT", limit)

@@ -27,6 +27,7 @@ type verb struct {
 	expunge bool
 	// streams: its literals are not gathered, the command reads them.
 	streams bool
+	needs   extension // what the session must be, else there is no such command
 	run     func(*Conn, *command) error
 }
 
@@ -41,41 +42,55 @@ var verbs, uidVerbs map[string]*verb
 func init() {
 	verbs, uidVerbs = map[string]*verb{}, map[string]*verb{}
 	for _, v := range []verb{
-		{"CAPABILITY", always, true, false, (*Conn).cmdCapability},
-		{"NOOP", always, true, false, (*Conn).cmdNoop},
-		{"LOGOUT", always, false, false, (*Conn).cmdLogout},
-		{"ID", always, true, false, (*Conn).cmdID},
-		{"STARTTLS", notAuthenticated, false, false, (*Conn).cmdStartTLS},
-		{"AUTHENTICATE", notAuthenticated, false, false, (*Conn).cmdAuthenticate},
-		{"LOGIN", notAuthenticated, false, false, (*Conn).cmdLogin},
-		{"ENABLE", authenticated, false, false, (*Conn).cmdEnable},
-		{"COMPRESS", loggedIn, false, false, (*Conn).cmdCompress},
-		{"SELECT", loggedIn, false, false, (*Conn).cmdSelect},
-		{"EXAMINE", loggedIn, false, false, (*Conn).cmdExamine},
-		{"CREATE", loggedIn, true, false, (*Conn).cmdCreate},
-		{"DELETE", loggedIn, true, false, (*Conn).cmdDelete},
-		{"RENAME", loggedIn, true, false, (*Conn).cmdRename},
-		{"SUBSCRIBE", loggedIn, true, false, (*Conn).cmdSubscribe},
-		{"UNSUBSCRIBE", loggedIn, true, false, (*Conn).cmdUnsubscribe},
-		{"LIST", loggedIn, true, false, (*Conn).cmdList},
-		{"LSUB", loggedIn, true, false, (*Conn).cmdLsub},
-		{"NAMESPACE", loggedIn, true, false, (*Conn).cmdNamespace},
-		{"STATUS", loggedIn, true, false, (*Conn).cmdStatus},
-		{"APPEND", loggedIn, true, true, (*Conn).cmdAppend},
-		{"IDLE", loggedIn, true, false, (*Conn).cmdIdle},
-		{"CHECK", selected, true, false, (*Conn).cmdNoop},
-		{"CLOSE", selected, false, false, (*Conn).cmdClose},
-		{"UNSELECT", selected, false, false, (*Conn).cmdUnselect},
-		{"EXPUNGE", selected, true, false, (*Conn).cmdExpunge},
-		{"SEARCH", selected, false, false, (*Conn).cmdSearch},
-		{"FETCH", selected, false, false, (*Conn).cmdFetch},
-		{"STORE", selected, false, false, (*Conn).cmdStore},
-		{"COPY", selected, true, false, (*Conn).cmdCopy},
-		{"MOVE", selected, true, false, (*Conn).cmdMove},
+		{"CAPABILITY", always, true, false, 0, (*Conn).cmdCapability},
+		{"NOOP", always, true, false, 0, (*Conn).cmdNoop},
+		{"LOGOUT", always, false, false, 0, (*Conn).cmdLogout},
+		{"ID", always, true, false, 0, (*Conn).cmdID},
+		{"STARTTLS", notAuthenticated, false, false, 0, (*Conn).cmdStartTLS},
+		{"AUTHENTICATE", notAuthenticated, false, false, 0, (*Conn).cmdAuthenticate},
+		{"LOGIN", notAuthenticated, false, false, 0, (*Conn).cmdLogin},
+		{"ENABLE", authenticated, false, false, 0, (*Conn).cmdEnable},
+		{"COMPRESS", loggedIn, false, false, 0, (*Conn).cmdCompress},
+		{"SELECT", loggedIn, false, false, 0, (*Conn).cmdSelect},
+		{"EXAMINE", loggedIn, false, false, 0, (*Conn).cmdExamine},
+		{"CREATE", loggedIn, true, false, 0, (*Conn).cmdCreate},
+		{"DELETE", loggedIn, true, false, 0, (*Conn).cmdDelete},
+		{"RENAME", loggedIn, true, false, 0, (*Conn).cmdRename},
+		{"SUBSCRIBE", loggedIn, true, false, 0, (*Conn).cmdSubscribe},
+		{"UNSUBSCRIBE", loggedIn, true, false, 0, (*Conn).cmdUnsubscribe},
+		{"LIST", loggedIn, true, false, 0, (*Conn).cmdList},
+		{"LSUB", loggedIn, true, false, 0, (*Conn).cmdLsub},
+		{"NAMESPACE", loggedIn, true, false, 0, (*Conn).cmdNamespace},
+		{"STATUS", loggedIn, true, false, 0, (*Conn).cmdStatus},
+		{"APPEND", loggedIn, true, true, 0, (*Conn).cmdAppend},
+		{"IDLE", loggedIn, true, false, 0, (*Conn).cmdIdle},
+		{"CHECK", selected, true, false, 0, (*Conn).cmdNoop},
+		{"CLOSE", selected, false, false, 0, (*Conn).cmdClose},
+		{"UNSELECT", selected, false, false, 0, (*Conn).cmdUnselect},
+		{"EXPUNGE", selected, true, false, 0, (*Conn).cmdExpunge},
+		{"SEARCH", selected, false, false, 0, (*Conn).cmdSearch},
+		{"FETCH", selected, false, false, 0, (*Conn).cmdFetch},
+		{"STORE", selected, false, false, 0, (*Conn).cmdStore},
+		{"COPY", selected, true, false, 0, (*Conn).cmdCopy},
+		{"MOVE", selected, true, false, 0, (*Conn).cmdMove},
+		{"SORT", selected, false, false, extOrder, (*Conn).cmdSort},
+		{"THREAD", selected, false, false, extOrder, (*Conn).cmdThread},
+		{"CANCELUPDATE", selected, true, false, extContext, (*Conn).cmdCancelUpdate},
+		{"ESEARCH", loggedIn, false, false, extMulti, (*Conn).cmdESearch},
+		{"SETACL", loggedIn, true, false, extACL, (*Conn).cmdSetACL},
+		{"DELETEACL", loggedIn, true, false, extACL, (*Conn).cmdDeleteACL},
+		{"GETACL", loggedIn, true, false, extACL, (*Conn).cmdGetACL},
+		{"LISTRIGHTS", loggedIn, true, false, extACL, (*Conn).cmdListRights},
+		{"MYRIGHTS", loggedIn, true, false, extACL, (*Conn).cmdMyRights},
+		{"GETQUOTA", loggedIn, true, false, extQuota, (*Conn).cmdGetQuota},
+		{"GETQUOTAROOT", loggedIn, true, false, extQuota, (*Conn).cmdGetQuotaRoot},
+		{"SETQUOTA", loggedIn, true, false, extQuotaSet, (*Conn).cmdSetQuota},
+		{"GETMETADATA", loggedIn, true, false, extMetadata, (*Conn).cmdGetMetadata},
+		{"SETMETADATA", loggedIn, true, false, extMetadata, (*Conn).cmdSetMetadata},
 	} {
 		verbs[v.name] = &v
 	}
-	for _, name := range []string{"EXPUNGE", "SEARCH", "FETCH", "STORE", "COPY", "MOVE"} {
+	for _, name := range []string{"EXPUNGE", "SEARCH", "FETCH", "STORE", "COPY", "MOVE", "SORT", "THREAD"} {
 		v := *verbs[name]
 		v.expunge = true
 		uidVerbs[name] = &v
@@ -179,7 +194,7 @@ func (c *Conn) parseCommand(line []byte) (*command, error) {
 		cmd.tag = tag
 		return cmd, syntaxError(d)
 	}
-	if cmd.verb = table[name]; cmd.verb == nil {
+	if cmd.verb = table[name]; cmd.verb == nil || cmd.needs&^c.extends != 0 {
 		return cmd, imap.Bad("No such command")
 	}
 	if c.state&cmd.states == 0 {
@@ -203,7 +218,7 @@ func (c *Conn) gather(cmd *command) error {
 			break
 		}
 		if l.size > int64(c.limit()-len(in.line)) {
-			return imap.No(imap.CodeTooBig, "Literal too long")
+			return cmd.tooBig()
 		}
 		if l.sync {
 			c.text("+ OK\r\n")
@@ -224,6 +239,14 @@ func (c *Conn) gather(cmd *command) error {
 	}
 	cmd.reread(in.line)
 	return nil
+}
+
+// tooBig refuses a literal that does not fit into a command.
+func (cmd *command) tooBig() error {
+	if cmd.name == "SETMETADATA" {
+		return errMetadataSize // RFC 5464, 4.3
+	}
+	return imap.No(imap.CodeTooBig, "Literal too long")
 }
 
 // reread continues on a line that has grown.

@@ -33,6 +33,7 @@ const (
 type Conn struct {
 	server  *Server
 	session Session
+	extends extension // what the session is besides
 	ctx     context.Context
 	cancel  context.CancelFunc
 	net     net.Conn // as accepted
@@ -50,8 +51,10 @@ type Conn struct {
 	noModSeq  bool   // the selected mailbox keeps no mod-sequences
 	mailbox   string // selected
 	exists    uint32 // messages in it, as the client was told
+	validity  uint32 // its UIDVALIDITY
 	saved     imap.UIDSet
-	bad       int // bad commands, since the last good one after log-in
+	contexts  []searchContext // results that are kept up to date
+	bad       int             // bad commands, since the last good one after log-in
 	delimiter rune
 
 	condStore, qresync, utf8, rev2 bool // in force

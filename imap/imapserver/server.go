@@ -8,7 +8,8 @@
 //
 // RFC 3501, 9051, and the extensions 2177, 2342, 2971, 3348, 3502, 3516, 3691, 4315, 4731,
 // 4959, 4978, 5032, 5161, 5182, 5258, 5819, 6154, 6851, 6855, 7162, 7888, 7889, 8438, 8474,
-// 8514.
+// 8514, 9394; with sessions that do more: 4314, 5256, 5267, 5464, 5957, 6203, 7377, 8440,
+// 9208, 9590 and THREAD=REFS of draft-ietf-morg-inthread.
 package imapserver
 
 import (
@@ -214,7 +215,7 @@ func (c *Conn) run(implicit bool) {
 		_ = c.flush()
 		return
 	}
-	c.session = session
+	c.session, c.extends = session, extensionsOf(session)
 	// RFC 9051, 7.1: the greeting may tell capabilities, which spares clients a round trip.
 	c.untagged(imap.OK, imap.Code("CAPABILITY "+c.capabilities()), "IMAP service ready")
 	c.loop()

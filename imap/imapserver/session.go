@@ -146,16 +146,18 @@ type Namespace struct {
 
 // StatusData is what STATUS tells.
 type StatusData struct {
-	Mailbox       string // its name as it is kept; empty: as asked
-	Messages      uint32
-	UIDNext       uint32
-	UIDValidity   uint32
-	Unseen        uint32
-	Deleted       uint32
-	Size          uint64 // octets
-	HighestModSeq uint64
-	AppendLimit   uint64 // octets; 0: the server's
-	MailboxID     string
+	Mailbox     string // its name as it is kept; empty: as asked
+	Messages    uint32
+	UIDNext     uint32
+	UIDValidity uint32
+	Unseen      uint32
+	Deleted     uint32
+	// DeletedStorage is how many octets EXPUNGE would set free (RFC 9208, 4.1.4).
+	DeletedStorage uint64
+	Size           uint64 // octets
+	HighestModSeq  uint64
+	AppendLimit    uint64 // octets; 0: the server's
+	MailboxID      string
 }
 
 // AppendMessage is one message of APPEND, read like an io.Reader: Size octets, then
@@ -186,6 +188,14 @@ type SearchOptions struct {
 	// Need says what of the result is wanted. A session may stop early when it is only
 	// NeedMin or NeedMax.
 	Need SearchNeed
+	// Window is the part that NeedWindow means (RFC 9394, 3.1; RFC 5267, 4.4).
+	Window imap.Window
+	// Context: the client will search by the same key again; what was found may be kept (RFC
+	// 5267, 4.2).
+	Context bool
+	// Update, if not empty, is the tag under which a ContextSearcher keeps the result up to
+	// date.
+	Update string
 }
 
 // SearchNeed is what of a search result is wanted.
@@ -193,10 +203,12 @@ type SearchNeed uint8
 
 // Parts of a result.
 const (
-	NeedMin   SearchNeed = 1 << iota // the smallest number
-	NeedMax                          // the largest number
-	NeedCount                        // how many
-	NeedAll                          // which
+	NeedMin       SearchNeed = 1 << iota // the smallest number
+	NeedMax                              // the largest number
+	NeedCount                            // how many
+	NeedAll                              // which
+	NeedWindow                           // those of Window
+	NeedRelevancy                        // scores of all that are wanted (RFC 6203, 4)
 )
 
 // SearchData is a search result. The n-th number of Seqs is the n-th of UIDs. Of a result
@@ -207,6 +219,15 @@ type SearchData struct {
 	// ModSeq is the highest mod-sequence of those found, MinModSeq and MaxModSeq of the
 	// first and the last. Only asked for when the key has SearchModSeq.
 	ModSeq, MinModSeq, MaxModSeq uint64
+	// Cut: Seqs and UIDs are not the whole result but the Window of the options, and ModSeq
+	// is theirs. A session may cut when Need is NeedWindow and nothing else.
+	Cut bool
+	// Relevancy has the score, 1 to 100, of the n-th of UIDs, when NeedRelevancy is set. Only
+	// asked for when the key has SearchFuzzy, of a FuzzySearcher.
+	Relevancy []uint8
+	// NoUpdate says why the result will not be kept up to date though Update asked for it;
+	// empty: it will be. See ContextSearcher.
+	NoUpdate string
 }
 
 // FetchOptions are the items of FETCH and its modifiers.

@@ -10,10 +10,11 @@ import (
 // has enabled. It is valid until the method that was given it returns.
 type UpdateWriter struct {
 	c       *Conn
-	uid     bool        // the command is a UID command: FETCH responses have the UID
-	silent  bool        // STORE with .SILENT: FLAGS is left out
-	expunge bool        // messages may go
-	gone    imap.UIDSet // expunged, not yet written: QRESYNC
+	uid     bool          // the command is a UID command: FETCH responses have the UID
+	silent  bool          // STORE with .SILENT: FLAGS is left out
+	expunge bool          // messages may go
+	gone    imap.UIDSet   // expunged, not yet written: QRESYNC
+	context contextUpdate // of search results, not yet written
 }
 
 // Exists tells the number of messages after some were added.
@@ -38,6 +39,7 @@ func (w *UpdateWriter) Expunged(seq, uid uint32) {
 	if !w.expunge {
 		panic("imapserver: the session tells an expunge where RFC 9051, 7.5.1, forbids it")
 	}
+	w.flushContext()
 	w.c.exists--
 	if w.c.qresync {
 		w.gone.Add(uid)
@@ -87,8 +89,9 @@ func (w *UpdateWriter) Copied(d *CopyData) {
 	}
 }
 
-// flush writes what Expunged has gathered.
+// flush writes what Expunged, ContextAdd and ContextRemove have gathered.
 func (w *UpdateWriter) flush() {
+	w.flushContext()
 	if len(w.gone) > 0 {
 		w.c.vanished("* VANISHED ", w.gone)
 		w.gone = w.gone[:0]

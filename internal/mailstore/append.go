@@ -114,12 +114,15 @@ func (w *work) appendTo(box *Mailbox, m *Incoming, row Row, first bool, t thread
 	return out, nil
 }
 
-// records adds the list record and the message record.
+// records adds the list record, the message record and the sort keys.
 func (w *work) records(id MessageID, home MailboxID, m *Incoming, t threading, places ...kv.Place) {
+	var keys keyBlock
+	keys.add(sortKeys(id, m.Message))
 	b := w.quiet()
 	b.Puts = append(b.Puts,
 		kv.Put{Key: key(keyList, id), Value: appendList(nil, home, t.thread, m), Places: places},
-		kv.Put{Key: key(keyMessage, id), Value: appendMessage(nil, t.thread, t.hashes, m)})
+		kv.Put{Key: key(keyMessage, id), Value: appendMessage(nil, t.thread, t.hashes, m)},
+		keys.put())
 }
 
 // Append puts messages into a mailbox, all or none (RFC 3502). UIDs are in their order

@@ -85,7 +85,7 @@ func (c *check) indexes() error {
 	if c.leftovers, err = hasLeftovers(c.snap); err != nil {
 		return err
 	}
-	for _, step := range []func() error{c.listRecords, c.messageRecords, c.entriesOf, c.pending, c.todos} {
+	for _, step := range []func() error{c.listRecords, c.messageRecords, c.entriesOf, c.pending, c.todos, c.sortKeys} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -32,6 +32,7 @@ import (
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
 //	y ID N               blocks staged for one COPY
+//	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and
 // f does not say that it is gone. Flags are those of the block unless f has others. Who
@@ -60,6 +61,7 @@ const (
 	keyTodo         = 'd'
 	keyPending      = 'p'
 	keyStaged       = 'y'
+	keySort         = 'k'
 )
 
 const (

@@ -73,6 +73,7 @@ type Row struct {
 // are numbered from 0 in the order of their UIDs: index+1 is the sequence number.
 type Snapshot struct {
 	account  *Account
+	order    *order // of all snapshots of the mailbox; nil where nobody sorts
 	mailbox  MailboxID
 	validity uint32
 	next     uint32 // UIDNEXT

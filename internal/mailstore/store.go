@@ -24,6 +24,8 @@ type Store struct {
 	wake     chan struct{}          // tells Run of a new sweep
 
 	views viewCache
+
+	keyAge time.Duration // of message ids whose sort keys are packed: none older will come
 }
 
 // New returns a Store. Run does its work in the background.
@@ -40,7 +42,8 @@ func New(o Options) *Store {
 	if o.SweepAfter == 0 {
 		o.SweepAfter = time.Minute
 	}
-	return &Store{o: o, accounts: map[AccountID]*Account{}, dueSet: map[AccountID]bool{}, wake: make(chan struct{}, 1), views: viewCache{max: o.ViewBytes}}
+	return &Store{o: o, accounts: map[AccountID]*Account{}, dueSet: map[AccountID]bool{}, wake: make(chan struct{}, 1), views: viewCache{max: o.ViewBytes},
+		keyAge: keyAge}
 }
 
 func (s *Store) engine() kv.Engine { return s.o.Committer.Engine }
@@ -58,6 +61,7 @@ type Account struct {
 	seen     kv.Version               // newest version that readers were told of
 	opened   int                      // views open, channels of watch
 	unpacked map[MailboxID]int        // entries added since they were packed
+	sortKeys keyWork                  // what is to be done to sort keys in the background
 	sweepMu  sync.Mutex               // one sweep at a time
 }
 

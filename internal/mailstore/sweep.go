@@ -99,6 +99,10 @@ func (a *Account) Sweep(ctx context.Context) error {
 		if err := a.pack(ctx, id); err != nil {
 			return storageError("pack entries", err)
 		}
+		a.packKeysLater() // what is new in a mailbox is new in the account
+	}
+	if err := a.tendKeys(ctx); err != nil {
+		return storageError("pack sort keys", err)
 	}
 	return storageError("trim the change log", a.trimChanges(ctx))
 }
@@ -234,7 +238,7 @@ func (a *Account) dropStaged(ctx context.Context, id hlc.ID, lock bool) error {
 			if err := s.messages(part); err != nil {
 				return err
 			}
-			return s.threads()
+			return s.finish()
 		})
 		if err != nil {
 			return err
@@ -276,7 +280,7 @@ func (a *Account) sweepGarbage(ctx context.Context, e *kv.Entry) error {
 			if next, err = s.entries(mailbox, uids); err != nil {
 				return err
 			}
-			return s.threads()
+			return s.finish()
 		})
 		if err != nil || again {
 			return err
@@ -305,7 +309,8 @@ type sweep struct {
 	chunks map[chunkName]*chunk
 	freed  map[ThreadID][]member // messages taken away in this commit
 	seen   map[MessageID]bool
-	cost   int // keys of the batch, about
+	cost   int                    // keys of the batch, about
+	keys   map[MessageID]*keyRows // blocks of sort keys that rows go out of
 }
 
 type chunkName struct {
@@ -319,7 +324,8 @@ func (a *Account) beginSweep(ctx context.Context, u *mailflow.Unit) (*sweep, err
 	if err != nil {
 		return nil, err
 	}
-	return &sweep{work: *w, chunks: map[chunkName]*chunk{}, freed: map[ThreadID][]member{}, seen: map[MessageID]bool{}}, nil
+	return &sweep{work: *w, chunks: map[chunkName]*chunk{}, freed: map[ThreadID][]member{},
+		keys: map[MessageID]*keyRows{}, seen: map[MessageID]bool{}}, nil
 }
 
 // full tells whether the commit should take no more messages.
@@ -523,8 +529,8 @@ func (s *sweep) message(id MessageID, v []byte) error {
 	b.Deletes = append(b.Deletes, key(keyList, id), key(keyMessage, id))
 	s.u.Drop(r.Body, holder(s.a.id, id))
 	s.freed[r.Thread] = append(s.freed[r.Thread], member{id: id, hashes: hashes})
-	s.cost += 3 + len(hashes) // with what threads adds
-	return nil
+	s.cost += 4 + len(hashes) // with what threads adds
+	return s.dropKeys(id)
 }
 
 // liveEntries returns the places of a message in mailboxes, as o keys and the list record
@@ -563,6 +569,12 @@ func (s *sweep) liveEntries(id MessageID) ([]Location, error) {
 		}
 	}
 	return all, nil
+}
+
+// finish takes away what went with the messages of the commit.
+func (s *sweep) finish() error {
+	s.keepKeys()
+	return s.threads()
 }
 
 // threads takes from the threads of the messages that went away what is not needed any

@@ -27,6 +27,7 @@ type live struct {
 	current atomic.Pointer[Snapshot] // the newest
 	mu      sync.Mutex               // one refresh at a time
 	deleted bool                     // of mu: the mailbox is gone
+	order   order                    // sort keys, once somebody has asked for them
 }
 
 // viewCache counts the memory of views that nobody has open.
@@ -195,7 +196,7 @@ func (l *live) bytes() int64 {
 	if s == nil {
 		return 200
 	}
-	return 200 + int64(s.n)*rowBytes + int64(len(s.segments))*200
+	return 200 + int64(s.n)*rowBytes + int64(len(s.segments))*200 + l.order.size()
 }
 
 // drop forgets a view unless somebody opened it again.
@@ -242,7 +243,7 @@ func (l *live) refresh(ctx context.Context) (*Snapshot, error) {
 	if old != nil && old.version >= snap.Version() {
 		return old, nil
 	}
-	fresh := &Snapshot{account: l.account, mailbox: l.mailbox, version: snap.Version()}
+	fresh := &Snapshot{account: l.account, mailbox: l.mailbox, version: snap.Version(), order: &l.order}
 	if err := l.head(snap, fresh); err != nil {
 		return nil, err
 	}

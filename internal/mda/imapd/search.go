@@ -31,18 +31,47 @@ func truthOf(b bool) truth {
 // knows: first the columns, for what is left the stored record, then the message itself.
 func (s *Session) Search(ctx context.Context, key *imap.SearchKey, o imapserver.SearchOptions) (*imapserver.SearchData, error) {
 	m := s.selected
-	q := newQuery(s, key, time.Now())
+	q := newQuery(s, m, key, time.Now())
+	found, err := q.find(ctx, key, everything)
+	if err != nil {
+		return nil, err
+	}
+	if o.Need == imapserver.NeedWindow && o.Update == "" {
+		d := m.result(o.Window.CutSet(found), key.HasModSeq())
+		d.Cut = true
+		return d, nil
+	}
+	d := m.result(found, key.HasModSeq())
+	if o.Update != "" {
+		d.NoUpdate = m.keep(&searchContext{tag: o.Update, key: key, sets: q.sets, members: found})
+	}
+	return d, nil
+}
+
+// everything is all UIDs that there can be.
+var everything = imap.UIDSet{{First: 1, Last: ^uint32(0)}}
+
+// find returns the UIDs of the messages within a set that a key matches.
+func (q *query) find(ctx context.Context, key *imap.SearchKey, within imap.UIDSet) (imap.UIDSet, error) {
+	snapshot := q.mailbox.snapshot
 	var found, open imap.UIDSet
-	for _, row := range m.snapshot.Rows(0, m.snapshot.Len()) {
-		if row.Gone {
-			continue
+	for _, r := range within {
+		from, _ := snapshot.Index(r.First)
+		to, there := snapshot.Index(r.Last)
+		if there {
+			to++
 		}
-		q.row = row
-		switch q.judge(key) {
-		case yes:
-			found.Add(row.UID)
-		case unknown:
-			open.Add(row.UID)
+		for _, row := range snapshot.Rows(from, to) {
+			if row.Gone {
+				continue
+			}
+			q.row = row
+			switch q.judge(key) {
+			case yes:
+				found.Add(row.UID)
+			case unknown:
+				open.Add(row.UID)
+			}
 		}
 	}
 	if len(open) > 0 {
@@ -50,13 +79,13 @@ func (s *Session) Search(ctx context.Context, key *imap.SearchKey, o imapserver.
 			return nil, err
 		}
 	}
-	return m.result(found, key.HasModSeq()), nil
+	return found, nil
 }
 
 // read asks the stored records, and the messages, of those that the columns left open.
 func (q *query) read(ctx context.Context, key *imap.SearchKey, open imap.UIDSet, found *imap.UIDSet) error {
 	var matched imap.UIDSet
-	for r, err := range q.session.selected.snapshot.Records(ctx, open, mailstore.WantEnvelope|mailstore.WantStructure) {
+	for r, err := range q.mailbox.snapshot.Records(ctx, open, mailstore.WantEnvelope|mailstore.WantStructure) {
 		if err != nil {
 			return answer(err)
 		}
@@ -118,6 +147,7 @@ func (m *selected) result(found imap.UIDSet, modSeq bool) *imapserver.SearchData
 // query is one SEARCH under way.
 type query struct {
 	session *Session
+	mailbox *selected
 	now     time.Time
 	sets    map[*imap.SearchKey]imap.UIDSet // SearchNumbers, resolved to UIDs
 	flags   map[*imap.SearchKey]mailstore.Flags
@@ -132,10 +162,9 @@ type query struct {
 }
 
 // newQuery prepares what each key compares with.
-func newQuery(s *Session, key *imap.SearchKey, now time.Time) *query {
-	q := &query{session: s, now: now, sets: map[*imap.SearchKey]imap.UIDSet{}, flags: map[*imap.SearchKey]mailstore.Flags{},
+func newQuery(s *Session, m *selected, key *imap.SearchKey, now time.Time) *query {
+	q := &query{session: s, mailbox: m, now: now, sets: map[*imap.SearchKey]imap.UIDSet{}, flags: map[*imap.SearchKey]mailstore.Flags{},
 		needles: map[*imap.SearchKey]*needle{}, ids: map[*imap.SearchKey]mailstore.MessageID{}}
-	m := s.selected
 	key.Walk(func(k *imap.SearchKey) {
 		switch k.Op {
 		case imap.SearchNumbers:

@@ -17,6 +17,8 @@ type selected struct {
 	readOnly bool
 	untold   imap.UIDSet // flags in snapshot that the client was not told yet
 	keywords bool        // the table in snapshot has keywords that the client was not told yet
+	added    bool        // snapshot has messages at its end that the client was not told yet
+	contexts []*searchContext
 }
 
 // Select opens a mailbox.

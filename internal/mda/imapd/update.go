@@ -18,30 +18,37 @@ func (s *Session) Poll(ctx context.Context, w *imapserver.UpdateWriter, o imapse
 	if err != nil {
 		return err
 	}
-	if next == m.snapshot && len(m.untold) == 0 && !m.keywords {
+	if next == m.snapshot && len(m.untold) == 0 && !m.keywords && !m.added && !m.contextsDue() {
 		return nil
 	}
 	delta := m.advance(next, !o.Expunge)
 	m.tellStructure(w, delta)
 	m.tellFlags(w)
-	return nil
+	return s.tellContexts(ctx, w)
 }
 
 // advance makes next the mailbox that the client knows, as soon as the caller has told
-// what the delta says. Changed flags are put down as not told yet.
+// what the delta says. Changed flags and new messages are put down as not told yet.
 func (m *selected) advance(next *mailstore.Snapshot, hold bool) mailstore.Delta {
 	held, delta := m.snapshot.Advance(next, hold)
 	m.snapshot = held
 	for _, i := range delta.Changed {
 		m.untold.Add(held.UID(i))
+		for _, c := range m.contexts {
+			c.due.Add(held.UID(i))
+		}
 	}
 	m.keywords = m.keywords || delta.Keywords
+	m.added = m.added || delta.Added > 0
 	return delta
 }
 
 // tellStructure tells of messages that have gone and of new ones.
 func (m *selected) tellStructure(w *imapserver.UpdateWriter, d mailstore.Delta) {
 	if len(d.Expunged) > 0 {
+		for _, c := range m.contexts {
+			c.tellGone(w, &d)
+		}
 		gone := d.Vanished.Max()
 		next := func() uint32 { return gone }
 		if len(d.Expunged) > 1 {
@@ -51,8 +58,9 @@ func (m *selected) tellStructure(w *imapserver.UpdateWriter, d mailstore.Delta) 
 			w.Expunged(i+1, next())
 		}
 	}
-	if d.Added > 0 {
+	if m.added {
 		w.Exists(uint32(m.snapshot.Len()))
+		m.added = false
 	}
 }
 

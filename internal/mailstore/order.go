@@ -1,0 +1,329 @@
+package mailstore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"postroad/imap"
+	"postroad/internal/kv"
+)
+
+// columns are the sort keys of a mailbox by column, in the order of UIDs. Readers have
+// them without a lock: what they can see is never changed; the order grows behind it.
+type columns struct {
+	uid       []uint32
+	sent      []int64 // the internal date where there is no Date (RFC 5256, 2.2)
+	bits      []byte  // rowReply, rowNamed
+	msgID     []uint64
+	parentsAt []uint32 // into parents
+	parentsN  []uint8
+	text      [textColumns][]uint32 // numbers of texts; 0 is the empty one
+	parents   []uint64
+	rank      []uint32 // of a text among all: what to compare; see order.ranks
+}
+
+// grow adds n empty rows.
+func (c *columns) grow(n int) {
+	c.uid, c.sent = append(c.uid, make([]uint32, n)...), append(c.sent, make([]int64, n)...)
+	c.bits, c.msgID = append(c.bits, make([]byte, n)...), append(c.msgID, make([]uint64, n)...)
+	c.parentsAt, c.parentsN = append(c.parentsAt, make([]uint32, n)...), append(c.parentsN, make([]uint8, n)...)
+	for i := range c.text {
+		c.text[i] = append(c.text[i], make([]uint32, n)...)
+	}
+}
+
+// order has the sort keys of one mailbox for all its readers, from the first SORT or
+// THREAD on. Its texts are numbered as they come.
+type order struct {
+	mu      sync.Mutex // guards all below
+	columns columns
+	next    uint32 // UIDs below are in columns if they were there
+	texts   []string
+	numbers map[string]uint32
+	sorted  []uint32 // texts in order, as many as there were when ranks was asked for last
+	bytes   int64
+}
+
+// Of the columns of a mailbox, rows whose messages have gone stay until they are more than
+// the others.
+const orderStale = 4096
+
+// orderRowBytes is what the columns hold of a message, besides references and texts.
+const orderRowBytes = 4 + 8 + 1 + 8 + 4 + 1 + 4*textColumns
+
+// get returns the sort keys of at least the messages of a snapshot.
+func (o *order) get(ctx context.Context, s *Snapshot, ranks bool) (*columns, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.columns.uid) > 2*s.n+orderStale {
+		o.columns, o.next, o.texts, o.numbers, o.sorted = columns{}, 0, nil, nil, nil
+	}
+	if s.next > o.next {
+		if err := o.extend(ctx, s); err != nil {
+			o.columns, o.next, o.texts, o.numbers, o.sorted = columns{}, 0, nil, nil, nil
+			return nil, storageError("read sort keys", err)
+		}
+		o.next = s.next
+	}
+	if ranks && len(o.columns.rank) < len(o.texts) {
+		o.rank()
+	}
+	c := o.columns
+	return &c, nil
+}
+
+// size is the memory it takes, in octets.
+func (o *order) size() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes + int64(len(o.columns.uid))*orderRowBytes + int64(len(o.columns.parents))*8 + int64(len(o.texts))*72
+}
+
+// wanted is a message whose row is looked for.
+type wanted struct {
+	id  MessageID
+	row int // in columns
+}
+
+// extend adds the rows of the messages with UIDs from o.next on.
+func (o *order) extend(ctx context.Context, s *Snapshot) error {
+	if o.numbers == nil {
+		o.numbers, o.texts, o.bytes = make(map[string]uint32, s.n/2+1), []string{""}, 0
+		o.numbers[""] = 0
+	}
+	from, _ := s.Index(o.next)
+	c, base := &o.columns, len(o.columns.uid)
+	c.grow(s.n - from)
+	all := make([]wanted, 0, s.n-from)
+	ascending := true
+	for i, row := range s.Rows(from, s.n) {
+		at := base + i - from
+		c.uid[at], c.sent[at] = row.UID, row.InternalDate
+		ascending = ascending && (len(all) == 0 || all[len(all)-1].id <= row.ID)
+		all = append(all, wanted{row.ID, at})
+	}
+	if !ascending {
+		slices.SortFunc(all, func(a, b wanted) int { return cmp.Compare(a.id, b.id) })
+	}
+	l := keyLoad{order: o, account: s.account, all: all, filled: make([]bool, len(all))}
+	if err := l.scan(ctx); err != nil {
+		return err
+	}
+	return l.missing(ctx, s)
+}
+
+// number returns the number of a text.
+func (o *order) number(t string) uint32 {
+	n, known := o.numbers[t]
+	if !known {
+		n = uint32(len(o.texts))
+		o.texts, o.numbers[t] = append(o.texts, t), n
+	}
+	return n
+}
+
+// set fills in a row; the texts have been numbered.
+func (o *order) set(at int, r *keyRow, text *[textColumns]uint32) {
+	c := &o.columns
+	if r.dated {
+		c.sent[at] = r.sent
+	}
+	if r.reply {
+		c.bits[at] |= rowReply
+	}
+	if r.named {
+		c.bits[at] |= rowNamed
+		c.msgID[at] = r.msgID
+	}
+	c.parentsAt[at], c.parentsN[at] = uint32(len(c.parents)), uint8(len(r.parents))
+	c.parents = append(c.parents, r.parents...)
+	for i, n := range text {
+		c.text[i][at] = n
+	}
+}
+
+// rank ranks the texts. What was in order before only takes in the new ones.
+func (o *order) rank() {
+	fresh := make([]rankedText, 0, len(o.texts)-len(o.sorted))
+	for n := len(o.sorted); n < len(o.texts); n++ {
+		fresh = append(fresh, rankedText{textPrefix(o.texts[n]), uint32(n)})
+	}
+	slices.SortFunc(fresh, func(a, b rankedText) int {
+		if c := cmp.Compare(a.prefix, b.prefix); c != 0 {
+			return c
+		}
+		return strings.Compare(o.texts[a.n], o.texts[b.n])
+	})
+	sorted := make([]uint32, 0, len(o.texts))
+	old := o.sorted
+	for _, f := range fresh {
+		k, _ := slices.BinarySearchFunc(old, o.texts[f.n], func(n uint32, t string) int { return strings.Compare(o.texts[n], t) })
+		sorted = append(append(sorted, old[:k]...), f.n)
+		old = old[k:]
+	}
+	o.sorted = append(sorted, old...)
+	o.columns.rank = make([]uint32, len(o.texts))
+	for r, n := range o.sorted {
+		o.columns.rank[n] = uint32(r)
+	}
+}
+
+// rankedText is a text with its first octets, which decide nearly always.
+type rankedText struct {
+	prefix uint64
+	n      uint32
+}
+
+func textPrefix(t string) (p uint64) {
+	for i := range 8 {
+		p <<= 8
+		if i < len(t) {
+			p |= uint64(t[i])
+		}
+	}
+	return p
+}
+
+// keyLoad reads rows for an order.
+type keyLoad struct {
+	order   *order
+	account *Account
+	all     []wanted // ascending
+	filled  []bool
+	at      int // in all: what is before has been looked for
+	reader  keyReader
+	nums    []uint32 // of the reader's texts
+	blocks  int
+}
+
+// scan reads the blocks that may have the rows.
+func (l *keyLoad) scan(ctx context.Context) error {
+	for l.at < len(l.all) {
+		snap, err := l.account.snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		deadline := time.Now().Add(scanTime)
+		for l.at < len(l.all) && time.Now().Before(deadline) && err == nil {
+			err = l.stretch(ctx, snap, deadline)
+		}
+		snap.Close()
+		if err != nil {
+			return err
+		}
+	}
+	if l.blocks > packAfter && l.blocks > len(l.all)/packFrom {
+		l.account.packKeysLater()
+	}
+	return nil
+}
+
+// stretch scans from the block that has the next row, while the blocks hold some.
+func (l *keyLoad) stretch(ctx context.Context, snap kv.Snapshot, deadline time.Time) error {
+	first, last := l.all[l.at].id, l.all[len(l.all)-1].id
+	from := key(keySort, first)
+	for e, err := range snap.Scan(kv.Range{From: key(keySort), To: key(keySort, first+1), Reverse: true, Limit: 1}) {
+		if err != nil {
+			return fmt.Errorf("scan sort keys: %w", err)
+		}
+		from = slices.Clone(e.Key)
+	}
+	passed := 0
+	for e, err := range snap.Scan(kv.Range{From: from, To: key(keySort, last+1)}) {
+		if err != nil {
+			return fmt.Errorf("scan sort keys: %w", err)
+		}
+		before := l.at
+		if err := l.block(e); err != nil {
+			return err
+		}
+		if passed++; l.at > before {
+			passed = 0
+		}
+		if l.at == len(l.all) || passed == strideMax || passed == 0 && time.Now().After(deadline) {
+			return ctx.Err()
+		}
+	}
+	l.at = len(l.all)
+	return ctx.Err()
+}
+
+// block takes the rows that are wanted out of a block.
+func (l *keyLoad) block(e kv.Entry) error {
+	l.blocks++
+	l.nums = l.nums[:0]
+	o := l.order
+	o.bytes += int64(len(e.Value))
+	return l.reader.read(e.Key, e.Value, func(r *keyRow) {
+		for len(l.nums) < len(l.reader.texts) {
+			l.nums = append(l.nums, o.number(l.reader.texts[len(l.nums)]))
+		}
+		i := l.at
+		for i < len(l.all) && l.all[i].id < r.id {
+			i++
+		}
+		if l.at > 0 && r.id <= l.all[l.at-1].id {
+			// Blocks overlap where two machines' clocks were apart.
+			i, _ = slices.BinarySearchFunc(l.all, r.id, func(w wanted, id MessageID) int { return cmp.Compare(w.id, id) })
+		}
+		for ; i < len(l.all) && l.all[i].id == r.id; i++ {
+			if l.filled[i] {
+				continue
+			}
+			var text [textColumns]uint32
+			for k, at := range l.reader.at {
+				if at > 0 {
+					text[k] = l.nums[at-1]
+				}
+			}
+			o.set(l.all[i].row, r, &text)
+			l.filled[i] = true
+		}
+		l.at = max(l.at, i)
+	})
+}
+
+// missing makes the rows that no block has from the message records.
+func (l *keyLoad) missing(ctx context.Context, s *Snapshot) error {
+	var uids imap.UIDSet
+	for i, w := range l.all {
+		if !l.filled[i] {
+			uids = append(uids, imap.Range{First: l.order.columns.uid[w.row], Last: l.order.columns.uid[w.row]})
+		}
+	}
+	if len(uids) == 0 {
+		return nil
+	}
+	slices.SortFunc(uids, func(a, b imap.Range) int { return cmp.Compare(a.First, b.First) })
+	o := l.order
+	found := 0
+	for r, err := range s.Records(ctx, uids, WantStructure) {
+		if err != nil {
+			return err
+		}
+		if r.Missing {
+			continue
+		}
+		row, err := recordKeys(r)
+		if err != nil {
+			return err
+		}
+		at, _ := slices.BinarySearch(o.columns.uid, r.UID)
+		var text [textColumns]uint32
+		for i, t := range row.text {
+			text[i] = o.number(t)
+			o.bytes += int64(len(t))
+		}
+		o.set(at, row, &text)
+		found++
+	}
+	if found > 0 {
+		l.account.fillKeysLater()
+	}
+	return nil
+}
