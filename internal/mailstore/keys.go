@@ -32,6 +32,7 @@ import (
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
 //	y ID N               blocks staged for one COPY
+//	x …                  full-text index: internal/search
 //	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
 //
 // A message is in a mailbox when the mailbox has its b, some block of e has the UID, and

@@ -92,6 +92,8 @@ type Options struct {
 	Poll      time.Duration // between looks at the versions of watched accounts; 0: 5 s
 	ViewBytes int64         // memory for views that nobody has open; 0: 64 MB
 
+	IndexAfter time.Duration // how long new messages wait to be merged into the index; 0: 20 seconds. They are found at once
+	NoIndex    bool          // terms are not written: for measurements
 	SweepAfter time.Duration // how long the records of expunged messages stay for readers that have them in sight; 0: 1 minute
 }
 

@@ -62,6 +62,12 @@ func (s *Store) Run(ctx context.Context) error {
 		s.poll(ctx)
 	}()
 	defer func() { <-polled }()
+	indexed := make(chan struct{})
+	go func() {
+		defer close(indexed)
+		s.runIndexing(ctx)
+	}()
+	defer func() { <-indexed }()
 	s.findLeftovers(ctx)
 	for ctx.Err() == nil {
 		id, wait := s.nextSweep()
@@ -106,10 +112,14 @@ func (s *Store) findLeftovers(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		found, err := hasLeftovers(snap)
+		found, err1 := hasLeftovers(snap)
+		indexing, err2 := hasIndexing(snap)
 		snap.Close()
-		if found && err == nil {
+		if found && err1 == nil {
 			s.sweepLater(id)
+		}
+		if indexing && err2 == nil {
+			s.indexing.later(id, 0)
 		}
 		if n++; n%startupStep == 0 {
 			select {

@@ -11,6 +11,7 @@ import (
 	"postroad/imap"
 	"postroad/internal/kv"
 	"postroad/internal/mailflow"
+	"postroad/internal/search"
 )
 
 // Store keeps accounts. All methods may be called at once.
@@ -24,6 +25,9 @@ type Store struct {
 	wake     chan struct{}          // tells Run of a new sweep
 
 	views viewCache
+
+	terms    termCache
+	indexing *schedule
 
 	keyAge time.Duration // of message ids whose sort keys are packed: none older will come
 }
@@ -39,11 +43,14 @@ func New(o Options) *Store {
 	if o.ViewBytes == 0 {
 		o.ViewBytes = 64 << 20
 	}
+	if o.IndexAfter == 0 {
+		o.IndexAfter = 20 * time.Second
+	}
 	if o.SweepAfter == 0 {
 		o.SweepAfter = time.Minute
 	}
 	return &Store{o: o, accounts: map[AccountID]*Account{}, dueSet: map[AccountID]bool{}, wake: make(chan struct{}, 1), views: viewCache{max: o.ViewBytes},
-		keyAge: keyAge}
+		keyAge: keyAge, indexing: newSchedule()}
 }
 
 func (s *Store) engine() kv.Engine { return s.o.Committer.Engine }
@@ -62,7 +69,9 @@ type Account struct {
 	opened   int                      // views open, channels of watch
 	unpacked map[MailboxID]int        // entries added since they were packed
 	sortKeys keyWork                  // what is to be done to sort keys in the background
+	records  int                      // written since they were folded, about
 	sweepMu  sync.Mutex               // one sweep at a time
+	indexMu  sync.Mutex               // one merge at a time
 }
 
 // ID names the account.
@@ -108,6 +117,7 @@ func (s *Store) PrepareCreate(ctx context.Context, u *mailflow.Unit, id AccountI
 		b.Puts = append(b.Puts, kv.Put{Key: key(keyMailbox, m.ID), Value: m.record()},
 			kv.Put{Key: subscriptionKey(f.name), Value: []byte{format1}})
 	}
+	search.PrepareNew(b)
 	b.Puts = append(b.Puts, stampPut(validity+uint32(len(specialFolders)-1)), q.put())
 	return nil
 }
@@ -176,9 +186,16 @@ func (s *Store) Account(ctx context.Context, id AccountID) (*Account, error) {
 	if err != nil {
 		return nil, storageError("open account", err)
 	}
+	indexing, err := hasIndexing(snap)
+	if err != nil {
+		s.o.Log.Error("the index of an account cannot be read; a rebuild helps", "account", id, "error", err)
+	}
 	a = s.keep(&Account{store: s, id: id, space: space(id), seen: snap.Version()})
 	if leftovers {
 		s.sweepLater(id)
+	}
+	if indexing {
+		s.indexing.later(id, s.o.IndexAfter)
 	}
 	return a, nil
 }

@@ -153,6 +153,9 @@ type Record []byte
 // pendingRecord is the record of a message whose terms come later.
 var pendingRecord = Record{format1, recordPending}
 
+// Pending tells that the terms come later.
+func (r Record) Pending() bool { return len(r) > 1 && r[1]&recordPending != 0 }
+
 // NewRecord makes the record of a message from its structure and octets. It fails only
 // when r does; a text that is too long for a commit is put off.
 func NewRecord(m *message.Message, r io.ReaderAt) (Record, error) {
