@@ -60,8 +60,8 @@ type queryWord struct {
 	pair        bool // of a script without spaces
 }
 
-// everywhere are the fields that a query without one looks into (RFC 8621, 4.4.1, text).
-var everywhere = FieldsOf(FieldSubject, FieldFrom, FieldTo, FieldCc, FieldBcc, FieldBody, FieldFile)
+// Everywhere are the fields that a query without one looks into (RFC 8621, 4.4.1, text).
+var Everywhere = FieldsOf(FieldSubject, FieldFrom, FieldTo, FieldCc, FieldBcc, FieldBody, FieldFile)
 
 var fieldNames = map[string]Fields{
 	"subject": FieldsOf(FieldSubject), "from": FieldsOf(FieldFrom), "to": FieldsOf(FieldTo, FieldCc, FieldBcc),
@@ -70,7 +70,7 @@ var fieldNames = map[string]Fields{
 
 // ParseQuery reads what a person typed. Nothing is an error: what has no meaning is a
 // word, or nothing.
-func ParseQuery(text string) *Query { return ParseQueryIn(everywhere, text) }
+func ParseQuery(text string) *Query { return ParseQueryIn(Everywhere, text) }
 
 // ParseQueryIn is ParseQuery for words in some fields.
 func ParseQueryIn(fields Fields, text string) *Query {

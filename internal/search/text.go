@@ -24,6 +24,9 @@ func Searched(f *message.Field) bool {
 	return true
 }
 
+// SearchedName is Searched for a name.
+func SearchedName(name string) bool { return Searched(&message.Field{Name: []byte(name)}) }
+
 // own are the fields that have a term field of their own.
 var own = [...]struct {
 	name  string
