@@ -33,6 +33,7 @@ type cli struct {
 	Group      groupCommand      `cmd:"" help:"Groups: lists of members, with an owner who gets the failures."`
 	Queue      queueCommand      `cmd:"" help:"Mail that waits."`
 	Trace      traceCommand      `cmd:"" help:"Tell what became of a message."`
+	Search     searchCommand     `cmd:"" help:"The full-text index."`
 	Check      checkCommand      `cmd:"" help:"Verify every index against every message, and every checksum."`
 	Status     statusCommand     `cmd:"" help:"Tell how the server is doing."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`

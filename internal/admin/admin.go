@@ -153,6 +153,7 @@ var table = map[string]run{
 	"queue.release":     verb((*Verbs).queueRelease),
 	"queue.delete":      verb((*Verbs).queueDelete),
 	"trace":             verb((*Verbs).trace),
+	"search.rebuild":    long((*Verbs).rebuildSearch),
 	"check":             long((*Verbs).check),
 	"status":            verb((*Verbs).status),
 }

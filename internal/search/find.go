@@ -254,7 +254,7 @@ func (l *lookup) run(s *segment, field Field, from []byte, which []int) error {
 		plain, term := splitTermKey(t.key)
 		more := false
 		for _, n := range which {
-			match, m := l.f.wanted[n].match(t.key, plain, term)
+			match, m := l.f.wanted[n].match(field, t.key, plain, term)
 			more = more || m
 			if !match {
 				continue
@@ -336,7 +336,7 @@ func (f *finding) inRecords(ctx context.Context, snap kv.Snapshot, deadline time
 			if !w.fields.Has(field) {
 				continue
 			}
-			if match, _ := w.match(recordTermKey(plain, term), plain, term); match {
+			if match, _ := w.match(field, recordTermKey(plain, term), plain, term); match {
 				hits[n] |= FieldsOf(field)
 			}
 		}

@@ -9,13 +9,16 @@ import (
 type boundQuery struct {
 	*Query
 	first   []int // of the words of each leaf, in wanted
-	matches [][]func(plain, term []byte) bool
+	matches [][]func(f Field, plain, term []byte) bool
 }
 
 // weights tell how much a word in a field says, for Score.
 var weights = [len(allFields)]int{4, 3, 2, 2, 2, 1, 1, 2}
 
 const weightMax = 4
+
+// inflected are the fields whose words have forms; names have none.
+var inflected = FieldsOf(FieldSubject, FieldBody, FieldFile)
 
 // formMax is how many octets longer than its stem a form of a word may be.
 const formMax = 12
@@ -35,7 +38,7 @@ func (f *finding) addQuery(q *Query, of languages) {
 func (q *Query) bind(of languages) *boundQuery {
 	b := &boundQuery{Query: q}
 	for _, l := range q.leaves {
-		var all []func(plain, term []byte) bool
+		var all []func(f Field, plain, term []byte) bool
 		for n := range l.words {
 			all = append(all, l.match(n, of))
 		}
@@ -57,18 +60,18 @@ func (l *leaf) forms(n int, of languages) stems {
 }
 
 // match tells which terms word n stands for.
-func (l *leaf) match(n int, of languages) func(plain, term []byte) bool {
+func (l *leaf) match(n int, of languages) func(f Field, plain, term []byte) bool {
 	w := &l.words[n]
 	switch {
 	case w.lone():
-		return func(plain, _ []byte) bool { return bytes.Contains(plain, w.plain) }
+		return func(_ Field, plain, _ []byte) bool { return bytes.Contains(plain, w.plain) }
 	case l.begins(n):
-		return func(plain, _ []byte) bool { return bytes.HasPrefix(plain, w.plain) }
+		return func(_ Field, plain, _ []byte) bool { return bytes.HasPrefix(plain, w.plain) }
 	}
 	s := l.forms(n, of)
-	return func(plain, term []byte) bool {
+	return func(f Field, plain, term []byte) bool {
 		return bytes.Equal(plain, w.plain) ||
-			s.of != 0 && len(plain) <= len(s.prefix)+formMax && bytes.HasPrefix(plain, []byte(s.prefix)) && s.same(term)
+			s.of != 0 && inflected.Has(f) && len(plain) <= len(s.prefix)+formMax && bytes.HasPrefix(plain, []byte(s.prefix)) && s.same(term)
 	}
 }
 
@@ -77,14 +80,16 @@ func (l *leaf) match(n int, of languages) func(plain, term []byte) bool {
 func (w *queryWord) lone() bool { return w.pair && runeOffset(w.term, 1) == len(w.term) }
 
 // wanted are the terms of word n.
-func (l *leaf) wanted(n int, of languages, match func(plain, term []byte) bool) *wanted {
+func (l *leaf) wanted(n int, of languages, match func(f Field, plain, term []byte) bool) *wanted {
 	w := &wanted{fields: l.fields}
 	if l.words[n].lone() {
-		w.match = func(_, plain, term []byte) (bool, bool) { return match(plain, term), true }
+		w.match = func(f Field, _, plain, term []byte) (bool, bool) { return match(f, plain, term), true }
 		return w
 	}
 	w.from = []byte(l.forms(n, of).prefix)
-	w.match = func(_, plain, term []byte) (bool, bool) { return match(plain, term), bytes.HasPrefix(plain, w.from) }
+	w.match = func(f Field, _, plain, term []byte) (bool, bool) {
+		return match(f, plain, term), bytes.HasPrefix(plain, w.from)
+	}
 	return w
 }
 
@@ -227,7 +232,7 @@ func (q *Query) Judge(each func(fields Fields, f func(Field, io.Reader) error) e
 	}
 	chunk := make([]byte, chunkOctets)
 	err = each(fields, func(f Field, text io.Reader) error {
-		w := b.watch(FieldsOf(f), func(i int, _ token, _ int) { hits[i] |= FieldsOf(f) })
+		w := b.watch(f, func(i int, _ token, _ int) { hits[i] |= FieldsOf(f) })
 		t := tokenizer{emit: w.token}
 		limit := int64(LongTextMax)
 		if err := t.read(text, chunk, &limit); err != nil && err != ErrTooLong {
@@ -249,26 +254,26 @@ func (q *Query) Judge(each func(fields Fields, f func(Field, io.Reader) error) e
 // watcher finds the leaves of a query in a text.
 type watcher struct {
 	b     *boundQuery
-	in    Fields
+	field Field
 	found func(leaf int, last token, words int)
 	rows  []uint32 // by leaf: which of its words the last terms were, in a row
 	plain []byte
 }
 
-func (b *boundQuery) watch(in Fields, f func(leaf int, last token, words int)) *watcher {
-	return &watcher{b: b, in: in, found: f, rows: make([]uint32, len(b.leaves))}
+func (b *boundQuery) watch(in Field, f func(leaf int, last token, words int)) *watcher {
+	return &watcher{b: b, field: in, found: f, rows: make([]uint32, len(b.leaves))}
 }
 
 // token takes a term of the text.
 func (w *watcher) token(t token) {
 	w.plain = appendPlain(w.plain[:0], t.text)
 	for i, l := range w.b.leaves {
-		if l.fields&w.in == 0 {
+		if !l.fields.Has(w.field) {
 			continue
 		}
 		var row uint32
 		for n, match := range w.b.matches[i] {
-			if (n == 0 || w.rows[i]&(1<<(n-1)) != 0) && match(w.plain, t.text) {
+			if (n == 0 || w.rows[i]&(1<<(n-1)) != 0) && match(w.field, w.plain, t.text) {
 				row |= 1 << n
 			}
 		}

@@ -93,18 +93,18 @@ func (p *piece) wanted(fields Fields) *wanted {
 	switch {
 	case p.left && p.right:
 		w.from = appendTermKey(nil, p.text)
-		w.match = func(key, _, _ []byte) (match, more bool) { return bytes.Equal(key, w.from), false }
+		w.match = func(_ Field, key, _, _ []byte) (match, more bool) { return bytes.Equal(key, w.from), false }
 	case p.left && ascii:
 		w.from = p.text
-		w.match = func(key, _, term []byte) (match, more bool) {
+		w.match = func(_ Field, key, _, term []byte) (match, more bool) {
 			return bytes.HasPrefix(term, p.text), bytes.HasPrefix(key, p.text)
 		}
 	case p.left:
-		w.match = func(_, _, term []byte) (match, more bool) { return bytes.HasPrefix(term, p.text), true }
+		w.match = func(_ Field, _, _, term []byte) (match, more bool) { return bytes.HasPrefix(term, p.text), true }
 	case p.right:
-		w.match = func(_, _, term []byte) (match, more bool) { return bytes.HasSuffix(term, p.text), true }
+		w.match = func(_ Field, _, _, term []byte) (match, more bool) { return bytes.HasSuffix(term, p.text), true }
 	default:
-		w.match = func(_, _, term []byte) (match, more bool) { return bytes.Contains(term, p.text), true }
+		w.match = func(_ Field, _, _, term []byte) (match, more bool) { return bytes.Contains(term, p.text), true }
 	}
 	return w
 }
@@ -114,7 +114,7 @@ type wanted struct {
 	fields Fields
 	from   []byte // where in the dictionary they begin; nil: all of it is read
 	// match tells whether a term is one, and whether others may follow in the dictionary.
-	match func(key, plain, term []byte) (match, more bool)
+	match func(f Field, key, plain, term []byte) (match, more bool)
 }
 
 // finding is what one Find looks for.

@@ -15,7 +15,7 @@ func (q *Query) Marks(field Field, text []byte) []Mark {
 	var starts [phraseWords]int64 // of the last terms, in a ring
 	n := 0
 	not := q.denied()
-	w := q.bind(allLanguages).watch(FieldsOf(field), func(i int, last token, words int) {
+	w := q.bind(allLanguages).watch(field, func(i int, last token, words int) {
 		if not[i] || len(marks) == marksMost {
 			return
 		}
