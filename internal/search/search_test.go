@@ -136,3 +136,133 @@ func TestNeedles(t *testing.T) {
 	}
 	t.Run("both", check)
 }
+
+// sum is what Check must find of a message.
+func (f *fixture) sum(id MessageID) uint64 {
+	f.Helper()
+	m, err := message.Parse(bytes.NewReader(f.mail[id]), message.Limits{})
+	must(f, err)
+	n, err := Sum(m, bytes.NewReader(f.mail[id]))
+	must(f, err)
+	return n
+}
+
+// TestLongTexts holds that a text over the bound is unknown until it is completed, and one
+// over all bounds stays one to be looked into.
+func TestLongTexts(t *testing.T) {
+	f := newFixture(t, memkv.New())
+	var long strings.Builder
+	for i := range 60_000 {
+		fmt.Fprintf(&long, "word%dx ", i)
+		if i%10 == 9 {
+			long.WriteString("\r\n")
+		}
+	}
+	f.deliver(letterTo(1, long.String()), letterTo(2, "short"))
+	state := func(needle string) (Place, State) {
+		found, err := f.x.Find(t.Context(), []*Needle{NewNeedle(FieldsOf(FieldBody), needle)}, nil)
+		must(t, err)
+		p := found.Place(f.ids[0])
+		return p, found.State(p, 0)
+	}
+	if p, s := state("word59999x"); !p.Unknown() || s != Maybe {
+		t.Fatalf("not complete: %+v %d", p, s)
+	}
+	n, waiting, err := f.x.Fold(t.Context())
+	if err != nil || n != 1 || waiting != 1 {
+		t.Fatalf("folded %d, %d wait: %v", n, waiting, err)
+	}
+	raw := f.mail[f.ids[0]]
+	m, err := message.Parse(bytes.NewReader(raw), message.Limits{})
+	must(t, err)
+	must(t, f.x.Complete(t.Context(), f.ids[0], m, bytes.NewReader(raw)))
+	for range 2 {
+		if _, s := state("word59999x"); s != Yes {
+			t.Fatalf("complete: %d", s)
+		}
+		if _, s := state("word60000x"); s != No {
+			t.Fatalf("not in it: %d", s)
+		}
+		f.settle()
+	}
+}
+
+// TestQueries holds index semantics against texts, in records, in a segment, and judged by
+// the text alone.
+func TestQueries(t *testing.T) {
+	letters := []string{
+		"From: Ann Runner <ann@example.org>\r\nSubject: Running the café\r\n\r\nThe children were happily singing in the houses\r\n",
+		"From: Bob <bob.foo@example.org>\r\nSubject: Die Häuser\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nWir gehen nicht in die Häuser, und das ist gut mit dir. Straße\r\n",
+		"Subject: Other\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n東京都の全文検索 ＷＩＤＥ letters, foo.bar@example.com\r\n",
+		"Subject: Nothing\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee\r\n--b\r\nContent-Type: application/pdf; name=\"Rechnung 2026.pdf\"\r\n\r\nx\r\n--b--\r\n",
+	}
+	cases := []struct{ query, want string }{
+		{"run", "0"}, {"house", "0"}, {"haus", "1"}, {"CAFE", "0"}, {"café", "0"}, {"child*", "0"}, {"-sings", "123"}, {"NOT sings", "123"},
+		{"sings OR 東京", "02"}, {"東京", "2"}, {"京都の", "2"}, {"検", "2"}, {"wide", "2"}, {"strasse", "1"}, {`"happily singing"`, "0"}, {`"singing happily"`, ""},
+		{"foo.bar@example.com", "2"}, {"bar.foo", ""}, {"example.org", "01"}, {"from:ann", "0"}, {"from:(ann)", "0"}, {"subject:haus", "1"}, {"file:rechnung", "3"}, {"2026", "3"},
+		{"", "0123"}, {"(house OR haus) -gehen", "0"}, {"singing houses", "0"}, {"singing gehen", ""}, {"runn", ""},
+	}
+	f := newFixture(t, memkv.New())
+	f.deliver(letters...)
+	check := func(t *testing.T) {
+		for _, c := range cases {
+			q := ParseQuery(c.query)
+			found, err := f.x.Find(t.Context(), nil, []*Query{q})
+			must(t, err)
+			got, judged := "", ""
+			for i, id := range f.ids {
+				raw := f.mail[id]
+				m, err := message.Parse(bytes.NewReader(raw), message.Limits{})
+				must(t, err)
+				fits, score, err := q.Judge(func(fields Fields, do func(Field, io.Reader) error) error {
+					return EachText(m, bytes.NewReader(raw), fields, do)
+				})
+				must(t, err)
+				if fits {
+					judged += fmt.Sprint(i)
+				}
+				p := found.Place(id)
+				s := found.State(p, 0)
+				if s == Yes || s == Maybe && fits {
+					got += fmt.Sprint(i)
+				}
+				if s == Yes && (found.Score(p, 0) < 1 || found.Score(p, 0) > 100 || score < 1 || score > 100) {
+					t.Errorf("%q: scores %d and %d", c.query, found.Score(p, 0), score)
+				}
+			}
+			if got != c.want || judged != c.want {
+				t.Errorf("%q: the index finds %q, the texts %q, not %q", c.query, got, judged, c.want)
+			}
+		}
+	}
+	t.Run("records", check)
+	// A segment's languages are those of its mail; here they are few letters of many.
+	f.settle()
+	var languages languages
+	must(t, f.x.snapshot(t.Context(), func(snap kv.Snapshot) error {
+		all, _, err := readManifest(snap)
+		languages = all[0].languages
+		return err
+	}))
+	if languages&2 == 0 {
+		t.Errorf("German was not seen: %b", languages)
+	}
+}
+
+func TestSnippets(t *testing.T) {
+	text := "The children of the house were happily singing; 東京都の検索. " + strings.Repeat("more ", 50)
+	for _, c := range []struct{ query, want string }{
+		{"houses", "The children of the [house] were happily singing; 東京都の検索."}, {`"the house"`, "The children of [the house] were happily singing; 東京都の検索."},
+		{"東京都", "[東京都]"}, {"-children sing", "[singing]"}, {"nothing", "The children of the house"},
+	} {
+		s, marks := ParseQuery(c.query).Snippet(FieldBody, []byte(text), 90)
+		out, last := "", 0
+		for _, m := range marks {
+			out += s[last:m.Start] + "[" + s[m.Start:m.End] + "]"
+			last = m.End
+		}
+		if out += s[last:]; !strings.Contains(out, c.want) {
+			t.Errorf("%q: %q", c.query, out)
+		}
+	}
+}
