@@ -39,6 +39,7 @@ type cli struct {
 	Undelete   undeleteCommand   `cmd:"" help:"Bring deleted mail back."`
 	Queue      queueCommand      `cmd:"" help:"Mail that waits."`
 	Trace      traceCommand      `cmd:"" help:"Tell what became of a message."`
+	Search     searchCommand     `cmd:"" help:"The full-text index."`
 	Check      checkCommand      `cmd:"" help:"Verify every index against every message, and every checksum."`
 	Status     statusCommand     `cmd:"" help:"Tell how the server is doing."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`

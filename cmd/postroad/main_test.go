@@ -122,6 +122,8 @@ var session = []line{
 	{"queue release --all", "", exitOK, "0 released"},
 	{"queue delete --all --state held", "", exitOK, "0 deleted"},
 	{"trace <none@x>", "", exitNoUser, "none@x"},
+	{"search rebuild", "", exitOK, "accounts,"},
+	{"search rebuild alice@example.test", "", exitOK, "1 accounts"},
 	{"check", "", exitOK, "0 faults"},
 	{"check alice@example.test", "", exitOK, "1 accounts"},
 	{"status", "", exitOK, "not serving"},

@@ -181,6 +181,7 @@ var table = map[string]run{
 	"sieve.remove":       verb((*Verbs).sieveRemove),
 	"sieve.test":         verb((*Verbs).sieveTest),
 	"sieve.replay":       long((*Verbs).sieveReplay),
+	"search.rebuild":     long((*Verbs).rebuildSearch),
 	"check":              long((*Verbs).check),
 	"status":             verb((*Verbs).status),
 	"organisation.quota": verb((*Verbs).orgQuota),

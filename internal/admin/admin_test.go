@@ -204,6 +204,8 @@ func TestVerbs(t *testing.T) {
 				{"alias.list", AliasList{Kind: "alias"}, "[]", ""},
 				{"domain.remove", Named{"example.test"}, "", InUse},
 				{"domain.list", Within{}, "alias.test", ""},
+				{"search.rebuild", SearchRequest{}, "accounts:2", ""},
+				{"search.rebuild", SearchRequest{Account: "bob@example.test"}, "accounts:1", ""},
 				{"check", CheckRequest{}, "accounts:2", ""},
 				{"check", CheckRequest{Account: "bob@example.test"}, "accounts:1", ""},
 				{"account.remove", AccountRef{"bob@example.test"}, "", ""},

@@ -13,6 +13,7 @@ import (
 	"postroad/internal/kv"
 	"postroad/internal/kv/hlc"
 	"postroad/internal/mailflow"
+	"postroad/internal/search"
 	"postroad/message"
 )
 
@@ -24,7 +25,8 @@ type Incoming struct {
 	Keywords     []string // made known to the mailbox where they are new
 	InternalDate time.Time
 
-	source *source // of a COPY from another account; nil: none
+	source *source       // of a COPY from another account; nil: none
+	terms  search.Record // for the index; nil: not made yet
 }
 
 // Appended is what became of an Incoming; filled in when its unit is durable.
@@ -44,6 +46,9 @@ const stageCount = 16
 // Appended a mailbox, in order. With an error nothing is added to the unit. A quota that
 // others use up meanwhile is found at the commit, whose error wraps kv.ErrLimit then.
 func (a *Account) PrepareAppend(ctx context.Context, u *mailflow.Unit, m *Incoming, mailbox MailboxID, also ...MailboxID) ([]*Appended, error) {
+	if err := a.readTerms(ctx, m); err != nil {
+		return nil, err
+	}
 	w, err := a.begin(ctx, u)
 	if err != nil {
 		return nil, err
@@ -125,7 +130,7 @@ func (w *work) appendTo(box *Mailbox, m *Incoming, row Row, first bool, t thread
 	return out, nil
 }
 
-// records adds the list record, the message record and the sort keys.
+// records adds the list record, the message record, the sort keys and the terms.
 func (w *work) records(id MessageID, home MailboxID, m *Incoming, t threading, places ...kv.Place) {
 	var keys keyBlock
 	keys.add(sortKeys(id, m.Message))
@@ -134,6 +139,9 @@ func (w *work) records(id MessageID, home MailboxID, m *Incoming, t threading, p
 		kv.Put{Key: key(keyList, id), Value: appendList(nil, home, t.thread, m), Places: places},
 		kv.Put{Key: key(keyMessage, id), Value: appendMessage(nil, t.thread, t.hashes, m)},
 		keys.put())
+	search.Prepare(b, id, m.terms)
+	a, pending := w.a, m.terms.Pending()
+	w.u.After(a.space, func(kv.Result) { a.current().indexed(pending) })
 }
 
 // Append puts messages into a mailbox, all or none (RFC 3502). UIDs are in their order
@@ -238,6 +246,9 @@ func (s *staging) stage(ctx context.Context, part []*Incoming) error {
 				if err := in.source.guard(ctx, u); err != nil {
 					return err
 				}
+			}
+			if err := s.a.readTerms(ctx, in); err != nil {
+				return err
 			}
 			id := s.a.store.o.Clock.Next()
 			t, err := w.thread(id, in.Message)

@@ -75,6 +75,9 @@ func (a *Account) Check(ctx context.Context, bodies bool, found func(Finding)) e
 	if err != nil {
 		return storageError("check the account", err)
 	}
+	if err := c.checkIndex(ctx, bodies); err != nil {
+		return err
+	}
 	return c.bodies(ctx, bodies)
 }
 

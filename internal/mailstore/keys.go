@@ -37,6 +37,7 @@ import (
 //	q k HASH             what rules remember, until when: see memory.go
 //	q x TIME HASH        the same in the order in which it is forgotten
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
+//	x …                  full-text index: internal/search
 //	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
 //	n MAILBOX READER NAME  annotation: see annotate.go
 //	q                    lease of the organisation's quota: see pool.go

@@ -112,6 +112,8 @@ type Options struct {
 	// try.
 	Warning func(ctx context.Context, w Warning) (string, error)
 
+	IndexAfter time.Duration // how long new messages wait to be merged into the index; 0: 20 seconds. They are found at once
+	NoIndex    bool          // terms are not written: for measurements
 	SweepAfter time.Duration // how long the records of expunged messages stay for readers that have them in sight; 0: 1 minute
 }
 

@@ -60,6 +60,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { s.poll(ctx) })
 	beside.Go(func() { s.live(ctx) })
+	beside.Go(func() { s.runIndexing(ctx) })
 	defer beside.Wait()
 	s.findLeftovers(ctx)
 	for ctx.Err() == nil {
@@ -109,10 +110,14 @@ func (s *Store) findLeftovers(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		found, err := hasLeftovers(snap)
+		found, err1 := hasLeftovers(snap)
+		indexing, err2 := hasIndexing(snap)
 		snap.Close()
-		if found && err == nil {
+		if found && err1 == nil {
 			s.sweepLater(id)
+		}
+		if indexing && err2 == nil {
+			s.indexing.later(id, 0)
 		}
 		if n++; n%startupStep == 0 {
 			select {

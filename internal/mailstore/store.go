@@ -12,6 +12,7 @@ import (
 	"postroad/imap"
 	"postroad/internal/kv"
 	"postroad/internal/mailflow"
+	"postroad/internal/search"
 )
 
 // Store keeps accounts. All methods may be called at once.
@@ -30,6 +31,9 @@ type Store struct {
 
 	views viewCache
 
+	terms    termCache
+	indexing *schedule
+
 	keyAge time.Duration // of message ids whose sort keys are packed: none older will come
 }
 
@@ -47,12 +51,15 @@ func New(o Options) *Store {
 	if o.LifeEvery == 0 {
 		o.LifeEvery = time.Hour
 	}
+	if o.IndexAfter == 0 {
+		o.IndexAfter = 20 * time.Second
+	}
 	if o.SweepAfter == 0 {
 		o.SweepAfter = time.Minute
 	}
 	return &Store{o: o, accounts: map[AccountID]*Account{}, dueSet: map[AccountID]bool{}, wake: make(chan struct{}, 1),
 		warnings: map[AccountID]bool{}, fullUntil: map[AccountID]time.Time{}, slice: Usage{sliceBytes, sliceMessages},
-		views: viewCache{max: o.ViewBytes}, keyAge: keyAge}
+		views: viewCache{max: o.ViewBytes}, keyAge: keyAge, indexing: newSchedule()}
 }
 
 func (s *Store) engine() kv.Engine { return s.o.Committer.Engine }
@@ -71,7 +78,9 @@ type Account struct {
 	opened   int                      // views open, channels of watch
 	unpacked map[MailboxID]int        // entries added since they were packed
 	sortKeys keyWork                  // what is to be done to sort keys in the background
+	records  int                      // written since they were folded, about
 	sweepMu  sync.Mutex               // one sweep at a time
+	indexMu  sync.Mutex               // one merge at a time
 }
 
 // ID names the account.
@@ -117,6 +126,7 @@ func (s *Store) PrepareCreate(ctx context.Context, u *mailflow.Unit, id AccountI
 		b.Puts = append(b.Puts, kv.Put{Key: key(keyMailbox, m.ID), Value: m.record()},
 			kv.Put{Key: subscriptionKey(f.name), Value: []byte{format1}})
 	}
+	search.PrepareNew(b)
 	b.Puts = append(b.Puts, stampPut(validity+uint32(len(specialFolders)-1)), q.put())
 	if q.Pool == "" {
 		return nil
@@ -188,9 +198,16 @@ func (s *Store) Account(ctx context.Context, id AccountID) (*Account, error) {
 	if err != nil {
 		return nil, storageError("open account", err)
 	}
+	indexing, err := hasIndexing(snap)
+	if err != nil {
+		s.o.Log.Error("the index of an account cannot be read; a rebuild helps", "account", id, "error", err)
+	}
 	a = s.keep(&Account{store: s, id: id, space: space(id), seen: snap.Version()})
 	if leftovers {
 		s.sweepLater(id)
+	}
+	if indexing {
+		s.indexing.later(id, s.o.IndexAfter)
 	}
 	return a, nil
 }

@@ -13,6 +13,7 @@ import (
 	"postroad/internal/kv"
 	"postroad/internal/kv/hlc"
 	"postroad/internal/mailflow"
+	"postroad/internal/search"
 )
 
 // Expunging only marks entries as gone. The sweep takes away what they leave: blocks of
@@ -542,9 +543,10 @@ func (s *sweep) message(id MessageID, v []byte) error {
 	}
 	b := s.quiet()
 	b.Deletes = append(b.Deletes, key(keyList, id), key(keyMessage, id))
+	search.PrepareDrop(b, id)
 	s.u.Drop(r.Body, holder(s.a.id, id))
 	s.freed[r.Thread] = append(s.freed[r.Thread], member{id: id, hashes: hashes})
-	s.cost += 4 + len(hashes) // with what threads adds
+	s.cost += 6 + len(hashes) // with what threads adds
 	return s.dropKeys(id)
 }
 

@@ -40,11 +40,13 @@ func (s *Session) Search(ctx context.Context, key *imap.SearchKey, o imapserver.
 		return nil, err
 	}
 	if o.Need == imapserver.NeedWindow && o.Update == "" {
-		d := m.result(o.Window.CutSet(found), key.HasModSeq())
-		d.Cut = true
+		found = o.Window.CutSet(found)
+		d := m.result(found, key.HasModSeq())
+		d.Cut, d.Relevancy = true, q.index.relevancy(found)
 		return d, nil
 	}
 	d := m.result(found, key.HasModSeq())
+	d.Relevancy = q.index.relevancy(found)
 	if o.Update != "" {
 		d.NoUpdate = m.keep(&searchContext{tag: o.Update, key: key, sets: q.sets, members: found})
 	}
@@ -78,6 +80,9 @@ func (q *query) find(ctx context.Context, key *imap.SearchKey, within imap.UIDSe
 		}
 	}
 	if len(open) > 0 {
+		if err := q.ask(ctx, key, &open, &found); err != nil {
+			return nil, err
+		}
 		if err := q.read(ctx, key, open, &found); err != nil {
 			return nil, err
 		}
@@ -96,6 +101,7 @@ func (q *query) read(ctx context.Context, key *imap.SearchKey, open imap.UIDSet,
 			continue
 		}
 		q.row, q.record = r.Row, r
+		q.locate()
 		t := q.judge(key)
 		if t == unknown {
 			if t, err = q.judgeWhole(ctx, key); err != nil {
@@ -105,6 +111,7 @@ func (q *query) read(ctx context.Context, key *imap.SearchKey, open imap.UIDSet,
 		q.record = nil
 		if t == yes {
 			matched.Add(r.UID)
+			q.rate()
 		}
 	}
 	found.AddSet(matched)
@@ -155,6 +162,7 @@ type query struct {
 	sets    map[*imap.SearchKey]imap.UIDSet // SearchNumbers, resolved to UIDs
 	flags   map[*imap.SearchKey]mailstore.Flags
 	needles map[*imap.SearchKey]*needle
+	index   indexed
 	ids     map[*imap.SearchKey]mailstore.MessageID
 
 	row    mailstore.Row
@@ -183,6 +191,7 @@ func newQuery(s *Session, m *selected, key *imap.SearchKey, now time.Time) *quer
 			q.needles[k] = newNeedle(k.Text)
 		}
 	})
+	q.index.add(key, false)
 	return q
 }
 
@@ -209,6 +218,8 @@ func (q *query) judge(k *imap.SearchKey) truth {
 		return q.either(&k.Keys[0], &k.Keys[1])
 	case imap.SearchNot:
 		return not(q.judge(&k.Keys[0]))
+	case imap.SearchFuzzy:
+		return q.judge(&k.Keys[0])
 	case imap.SearchNumbers:
 		return truthOf(q.sets[k].Contains(q.row.UID))
 	case imap.SearchFlag:
@@ -231,6 +242,9 @@ func (q *query) judge(k *imap.SearchKey) truth {
 		return onDay(q.row.InternalDate, k.Date, k.Op, imap.SearchBefore)
 	case imap.SearchSavedBefore, imap.SearchSavedOn, imap.SearchSavedSince:
 		return onDay(q.row.SaveDate, k.Date, k.Op, imap.SearchSavedBefore)
+	}
+	if t := q.judgeIndex(k); t != unknown {
+		return t
 	}
 	if q.record == nil {
 		return unknown

@@ -2,11 +2,11 @@ package imapd
 
 import (
 	"bytes"
+	"errors"
 	"io"
-	"unicode"
-	"unicode/utf8"
 
 	"postroad/imap"
+	"postroad/internal/search"
 	"postroad/message"
 )
 
@@ -14,6 +14,9 @@ import (
 // there.
 func (q *query) judgeRecord(k *imap.SearchKey) truth {
 	r, n := q.record, q.needles[k]
+	if f := q.index.queries[k]; f != nil {
+		return q.judgeFuzzy(k, f)
+	}
 	switch k.Op {
 	case imap.SearchThreadID:
 		return truthOf(q.ids[k] != 0 && r.Thread == q.ids[k])
@@ -41,12 +44,9 @@ func (q *query) judgeRecord(k *imap.SearchKey) truth {
 	case imap.SearchHeader:
 		return q.inField(n, k.Field)
 	case imap.SearchBody:
-		return q.inParts(n, false)
+		return q.inTexts(n, search.FieldsOf(search.FieldBody))
 	case imap.SearchText:
-		if q.inHeader(n) == yes {
-			return yes
-		}
-		return q.inParts(n, true)
+		return q.inTexts(n, search.FieldsOf(search.FieldHeader, search.FieldBody))
 	}
 	return no
 }
@@ -100,70 +100,54 @@ func (q *query) inField(n *needle, name string) truth {
 	return no
 }
 
-// inHeader looks into the whole header, names included.
-func (q *query) inHeader(n *needle) truth { return truthOf(n.inFields(q.top())) }
+// errFound ends the reading of texts.
+var errFound = errors.New("found")
 
-func (n *needle) inFields(block []byte) bool {
-	for f := range message.Fields(block) {
-		if n.in([]byte(string(f.Name) + ": " + f.Text())) {
-			return true
-		}
+// inTexts looks into the texts of the message as their readers see them: decoded, in any
+// charset, HTML without its tags; header fields with their names, those of parts too
+// (RFC 9051, 6.4.4, TEXT: "including MIME header fields").
+func (q *query) inTexts(n *needle, fields search.Fields) truth {
+	m := q.message()
+	if m == nil {
+		return no
 	}
-	return false
+	err := search.EachText(m, q.body, fields, func(_ search.Field, text io.Reader) error {
+		there, err := n.inReader(text)
+		if err == nil && there {
+			err = errFound
+		}
+		return err
+	})
+	if err == errFound {
+		return yes
+	}
+	q.err = err
+	return no
 }
 
-// inParts looks into the texts of the message as their readers see them: decoded, in any
-// charset. With headers the header blocks of parts are looked into too (RFC 9051, 6.4.4,
-// TEXT: "including MIME header fields").
-func (q *query) inParts(n *needle, headers bool) truth {
-	if q.parsed == nil {
-		if q.parsed, q.err = message.Decode(q.record.Structure); q.err != nil {
-			return no
-		}
+// message is the structure of the open message; nil with q.err set where it cannot be read.
+func (q *query) message() *message.Message {
+	if q.parsed == nil && q.err == nil {
+		q.parsed, q.err = message.Decode(q.record.Structure)
 	}
-	found := no
-	q.parsed.Root.Walk(func(p *message.Part) bool {
-		if (headers || p.Message != nil) && p != q.parsed.Root {
-			block := make([]byte, p.Header.Size())
-			if _, err := q.body.ReadAt(block, p.Header.Start); err != nil && err != io.EOF {
-				q.err = err
-				return false
-			}
-			if n.inFields(block) {
-				found = yes
-				return false
-			}
-		}
-		if p.Type == "text" {
-			there, err := n.inReader(p.Text(q.body))
-			if err != nil {
-				q.err = err
-				return false
-			}
-			if there {
-				found = yes
-				return false
-			}
-		}
-		return true
-	})
-	return found
+	return q.parsed
 }
 
 // needle is a text to look for, case folded.
 type needle struct {
 	folded []byte
 	text   []byte // what was folded last, reused
+	chunk  []byte // read last, reused
 }
 
-func newNeedle(s string) *needle { return &needle{folded: fold(nil, []byte(s))} }
+func newNeedle(s string) *needle { return &needle{folded: search.AppendFolded(nil, []byte(s))} }
 
 // in tells whether the needle is in a text, without regard to case (RFC 9051, 6.4.4).
 func (n *needle) in(text []byte) bool {
 	if len(n.folded) == 0 {
 		return true
 	}
-	n.text = fold(n.text[:0], text)
+	n.text = search.AppendFolded(n.text[:0], text)
 	return bytes.Contains(n.text, n.folded)
 }
 
@@ -175,7 +159,10 @@ func (n *needle) inReader(r io.Reader) (bool, error) {
 	if len(n.folded) == 0 {
 		return true, nil
 	}
-	chunk := make([]byte, searchChunk)
+	if n.chunk == nil {
+		n.chunk = make([]byte, searchChunk)
+	}
+	chunk := n.chunk
 	n.text = n.text[:0]
 	kept := 0 // octets of chunk that are the beginning of a character
 	for {
@@ -183,9 +170,9 @@ func (n *needle) inReader(r io.Reader) (bool, error) {
 		have := chunk[:kept+k]
 		whole := len(have)
 		if err == nil {
-			whole -= partial(have)
+			whole -= search.Partial(have)
 		}
-		n.text = fold(n.text, have[:whole])
+		n.text = search.AppendFolded(n.text, have[:whole])
 		if bytes.Contains(n.text, n.folded) {
 			return true, nil
 		}
@@ -200,36 +187,4 @@ func (n *needle) inReader(r io.Reader) (bool, error) {
 		}
 		kept = copy(chunk, have[whole:])
 	}
-}
-
-// partial is the number of octets at the end of b that begin a character and do not end it.
-func partial(b []byte) int {
-	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
-		if c := b[len(b)-i]; utf8.RuneStart(c) {
-			if utf8.FullRune(b[len(b)-i:]) {
-				return 0
-			}
-			return i
-		}
-	}
-	return 0
-}
-
-// fold appends text with the differences of case taken out, and white space of folded
-// lines as it is.
-func fold(dst, text []byte) []byte {
-	for len(text) > 0 {
-		if c := text[0]; c < utf8.RuneSelf {
-			if 'A' <= c && c <= 'Z' {
-				c += 'a' - 'A'
-			}
-			dst = append(dst, c)
-			text = text[1:]
-			continue
-		}
-		r, size := utf8.DecodeRune(text)
-		dst = utf8.AppendRune(dst, unicode.ToLower(unicode.ToUpper(r)))
-		text = text[size:]
-	}
-	return dst
 }

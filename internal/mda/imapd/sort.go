@@ -18,6 +18,9 @@ var sortBy = map[imap.SortBy]mailstore.SortBy{
 
 // criteria puts sort keys as the store wants them.
 func criteria(keys []imap.SortKey) ([]mailstore.SortCriterion, error) {
+	if len(keys) > 0 && keys[0].By == imap.SortRelevancy {
+		keys = keys[1:] // see indexed.sort; behind other keys there are no scores to be told apart
+	}
 	by := make([]mailstore.SortCriterion, len(keys))
 	for i, k := range keys {
 		c, known := sortBy[k.By]
@@ -35,6 +38,7 @@ func (s *Session) Sort(ctx context.Context, keys []imap.SortKey, key *imap.Searc
 	if err != nil {
 		return nil, err
 	}
+	relevancy := len(keys) > 0 && keys[0].By == imap.SortRelevancy
 	by, err := criteria(keys)
 	if err != nil {
 		return nil, err
@@ -48,6 +52,9 @@ func (s *Session) Sort(ctx context.Context, keys []imap.SortKey, key *imap.Searc
 	if err != nil {
 		return nil, answer(err)
 	}
+	if relevancy {
+		q.index.sort(m.snapshot, order, keys[0].Reverse)
+	}
 	d := &imapserver.SortData{}
 	if o.Need == imapserver.NeedWindow && o.Update == "" {
 		from, to := o.Window.Cut(uint64(len(order)))
@@ -57,6 +64,7 @@ func (s *Session) Sort(ctx context.Context, keys []imap.SortKey, key *imap.Searc
 	for at, i := range order {
 		d.UIDs[at], d.Seqs[at] = m.snapshot.UID(i), uint32(i+1)
 	}
+	d.Relevancy = q.index.relevancyOf(d.UIDs)
 	if n := len(order); n > 0 && key.HasModSeq() {
 		d.FirstModSeq, d.LastModSeq = m.snapshot.Row(order[0]).ModSeq, m.snapshot.Row(order[n-1]).ModSeq
 		for _, i := range order {
