@@ -225,7 +225,8 @@ type Limits struct {
 // Keep has the rules of what is deleted.
 type Keep struct {
 	// How long expunged mail and deleted mailboxes can be brought back, by their owner or
-	// with "postroad undelete"; 0: not at all.
+	// with "postroad undelete"; 0: not at all. While less than twice limits.disk_reserve is
+	// free, what is deleted is not kept.
 	Undelete Duration `toml:"undelete"`
 	// Octets of an account kept for that, beside its quota; above it the oldest goes first.
 	// 0: no bound.

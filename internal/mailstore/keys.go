@@ -29,13 +29,13 @@ import (
 //	i HASH               Message-ID and subject → thread
 //	r THREAD MESSAGE     members of a thread, beside the one it is named after; threads
 //	                     that joined it, by the message they are named after
-//	q THREAD             the thread that this one joined
+//	J THREAD             the thread that this one joined
 //	g MODSEQ N           expunged entries to be swept
 //	d MAILBOX UID        the block's o keys are still to be written
 //	p ID                 messages staged for one APPEND that no entry names yet
 //	y ID N               blocks staged for one COPY
-//	q k HASH             what rules remember, until when: see memory.go
-//	q x TIME HASH        the same in the order in which it is forgotten
+//	R k HASH             what rules remember, until when: see memory.go
+//	R x TIME HASH        the same in the order in which it is forgotten
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
 //	x …                  full-text index: internal/search
 //	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
@@ -71,12 +71,12 @@ const (
 	keyChange       = 'c'
 	keyMessageID    = 'i'
 	keyMember       = 'r'
-	keyJoined       = 'q'
+	keyJoined       = 'J'
 	keyGarbage      = 'g'
 	keyTodo         = 'd'
 	keyPending      = 'p'
 	keyStaged       = 'y'
-	keyMemory       = 'q'
+	keyMemory       = 'R'
 	keySort         = 'k'
 	keyACL          = 'A'
 	keySeen         = 'v'

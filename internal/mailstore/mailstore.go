@@ -101,6 +101,9 @@ type Options struct {
 	// UndeleteBytes bounds what is kept for that in an account, in octets: above it the
 	// oldest goes before its time, a sweep after it came; 0: no bound.
 	UndeleteBytes int64
+	// DiskFull tells that the disk is nearly full: then nothing is kept to be brought back.
+	// Nil: it never is.
+	DiskFull func() bool
 
 	// Retention has the rules of mailboxes with a special use that set none themselves.
 	Retention map[imap.MailboxAttr]Retention

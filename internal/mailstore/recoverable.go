@@ -26,7 +26,7 @@ import (
 //	purging     expunges from recoverable mailboxes, for good
 //
 // Tree.All does not have them, the quota does not count them; Options.UndeleteBytes bounds
-// them. See docs/decisions/0006-undelete.md.
+// them. See docs/decisions/0009-undelete.md.
 
 // RecoverableRoot is the name above all recoverable mailboxes; no other one may have it.
 const RecoverableRoot = "Recently Deleted"

@@ -213,7 +213,7 @@ func (m *Mailbox) ExpungedAt(r *Row) time.Time {
 }
 
 // purge takes away what has been recoverable for long enough, and the oldest above the
-// bound.
+// bound: all of it while the disk is nearly full, or deleting would free nothing.
 func (a *Account) purge(ctx context.Context, now time.Time) error {
 	all, err := a.Recoverables(ctx)
 	if err != nil {
@@ -230,6 +230,9 @@ func (a *Account) purge(ctx context.Context, now time.Time) error {
 			return err
 		}
 		octets -= n
+	}
+	if a.store.o.DiskFull != nil && octets > 0 && a.store.o.DiskFull() {
+		return a.PurgeAll(ctx)
 	}
 	if most := a.store.o.UndeleteBytes; most > 0 && octets > most {
 		return a.purgeOldest(ctx, octets-most)

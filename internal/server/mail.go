@@ -16,7 +16,8 @@ import (
 func (s *Store) mailOptions() mailstore.Options {
 	o := mailstore.Options{Committer: s.Committer, Clock: s.Clock, Log: s.log, Warning: s.quotaWarning,
 		WarnPercent: s.config.Limits.QuotaWarnings, Undelete: s.config.Keep.Undelete.Std(),
-		UndeleteBytes: int64(s.config.Keep.UndeleteBytes), Retention: map[imap.MailboxAttr]mailstore.Retention{}}
+		UndeleteBytes: int64(s.config.Keep.UndeleteBytes), DiskFull: s.diskFull,
+		Retention: map[imap.MailboxAttr]mailstore.Retention{}}
 	for role, after := range map[imap.MailboxAttr]config.Duration{imap.AttrJunk: s.config.Keep.Junk, imap.AttrTrash: s.config.Keep.Trash} {
 		if after > 0 {
 			o.Retention[role] = mailstore.Retention{After: after.Std()}
@@ -56,3 +57,13 @@ func (s *Store) quotaWarning(ctx context.Context, w mailstore.Warning) (string, 
 
 // megabytes writes octets for people.
 func megabytes(n int64) string { return strconv.FormatInt((n+1<<20-1)>>20, 10) + " MB" }
+
+// scarceShare is the free space, in times the reserve, below which deleted mail is not kept.
+const scarceShare = 2
+
+// diskFull tells that free space has come near the reserve. Where it cannot be told, writing
+// will say so.
+func (s *Store) diskFull() bool {
+	free, err := freeBytes(s.config.DataDirectory)
+	return err == nil && free < scarceShare*int64(s.config.Limits.DiskReserve)
+}

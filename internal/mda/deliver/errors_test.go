@@ -23,6 +23,7 @@ func TestReply(t *testing.T) {
 		mailstore.ErrName:        later,
 		mailstore.ErrHasChildren: later,
 		mailstore.ErrInUse:       later,
+		mailstore.ErrRights:      "550 5.7.1",
 		mailstore.ErrLimit:       later,
 		mailstore.ErrDamaged:     later,
 		mailstore.ErrTemporary:   later,

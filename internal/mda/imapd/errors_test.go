@@ -20,6 +20,7 @@ func TestAnswer(t *testing.T) {
 		mailstore.ErrName:        "NO CANNOT",
 		mailstore.ErrHasChildren: "NO HASCHILDREN",
 		mailstore.ErrInUse:       "NO CANNOT",
+		mailstore.ErrRights:      "NO NOPERM",
 		mailstore.ErrOverQuota:   "NO OVERQUOTA",
 		mailstore.ErrTooLarge:    "NO TOOBIG",
 		mailstore.ErrLimit:       "NO LIMIT",

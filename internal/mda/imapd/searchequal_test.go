@@ -195,7 +195,7 @@ func TestSearchEqualsScan(t *testing.T) {
 	snapshot, err := view.Snapshot(ctx)
 	must(err)
 	s := &Session{backend: New(Options{Store: store}), account: a}
-	m := &selected{id: inbox.ID, view: view, snapshot: snapshot}
+	m := &selected{account: a, id: inbox.ID, own: true, view: view, snapshot: snapshot}
 	hits, some := 0, 0
 	for range queries {
 		key := randomKey(r, 2)

@@ -23,6 +23,7 @@ func TestClosedSet(t *testing.T) {
 		mailstore.ErrName:        ours,
 		mailstore.ErrHasChildren: ours,
 		mailstore.ErrInUse:       ours,
+		mailstore.ErrRights:      ours,
 		mailstore.ErrOverQuota:   ours,
 		mailstore.ErrTooLarge:    ours,
 		mailstore.ErrLimit:       ours,
