@@ -194,4 +194,3 @@ func (f *fixture) size() (keys int, dictionary, postings int64) {
 	}))
 	return keys, dictionary, postings
 }
-
