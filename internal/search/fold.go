@@ -33,6 +33,9 @@ type foldedTerm struct {
 	docs []uint32
 }
 
+// foldTerms is about how many different terms the records of a segment have.
+const foldTerms = 1 << 14
+
 // opaqueField holds one term, whose documents are always to be looked into.
 const opaqueField Field = '!'
 
@@ -40,7 +43,7 @@ var opaqueTerm = []byte("!")
 
 // gather reads the oldest records.
 func (x *Index) gather(ctx context.Context) (*folding, error) {
-	g := &folding{index: map[string]int{}}
+	g := &folding{index: make(map[string]int, foldTerms), terms: make([]foldedTerm, 0, foldTerms)}
 	err := x.snapshot(ctx, func(snap kv.Snapshot) error {
 		deadline := time.Now().Add(scanTime)
 		last := MessageID(0)
