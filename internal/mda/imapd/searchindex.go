@@ -100,9 +100,9 @@ func (q *query) ask(ctx context.Context, key *imap.SearchKey, open, found *imap.
 		return nil
 	}
 	var err error
-	if x.found, err = q.session.account.Index().Find(ctx, x.needles, x.fuzzy); err != nil {
+	if x.found, err = q.mailbox.account.Index().Find(ctx, x.needles, x.fuzzy); err != nil {
 		// The messages are there all the same.
-		q.session.backend.o.Log.Error("the index of an account cannot be used; a rebuild helps", "account", q.session.account.ID(), "error", err)
+		q.session.backend.o.Log.Error("the index of an account cannot be used; a rebuild helps", "account", q.mailbox.account.ID(), "error", err)
 		x.found = nil
 		return ctx.Err()
 	}
