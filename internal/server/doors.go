@@ -11,6 +11,7 @@ import (
 	"postroad/imap/imapserver"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 	"postroad/internal/mda/imapd"
 	"postroad/internal/mda/lmtpd"
 	"postroad/internal/mda/pop3d"
@@ -148,6 +149,8 @@ func (s *Server) backends() {
 		Store: s.Mail, Bodies: s.Bodies, SASL: s.logins, Secret: s.scramSecret(),
 		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: message.Limits{HeaderOctets: int(s.config.Limits.Header)},
 		UserConnectionsMax: s.config.Limits.UserConnections, Log: s.log,
+		Events: events.New(events.Options{Scripts: s.Scripts, Rules: s.Rules, Submitter: s.Queue, Bodies: s.Bodies,
+			Committer: s.Committer, Owner: s.owner, Host: hostname(s.config), Log: s.log}),
 	})
 	s.pop3 = pop3d.New(pop3d.Options{Store: s.Mail, SASL: s.Directory.SASL, Secret: s.scramSecret()})
 }
@@ -155,7 +158,7 @@ func (s *Server) backends() {
 func (s *Server) imapDoor(l Listener) running {
 	server := imapserver.New(imapserver.Options{
 		NewSession: s.imap.NewSession, Admit: s.limiter.admit, TLS: s.clientTLS(), InsecureAuth: s.insecureAuth(&l),
-		MessageBytesMax: int64(s.config.Limits.Message), Log: s.log,
+		MessageBytesMax: int64(s.config.Limits.Message), SieveServer: s.sieveServer(), Log: s.log,
 		ID: []imapserver.Field{{Name: "name", Value: "postroad"}, {Name: "version", Value: Version()}},
 	})
 	serve := server.Serve

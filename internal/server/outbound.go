@@ -15,6 +15,7 @@ import (
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mda/deliver"
+	"postroad/internal/mda/rules"
 	"postroad/internal/mta/bounce"
 	"postroad/internal/mta/queue"
 	"postroad/internal/mta/remote"
@@ -175,7 +176,7 @@ func allLoopback(own []netip.AddrPort) bool {
 // local is the way into mailboxes.
 func (s *Store) local() mailflow.Local {
 	return deliver.New(deliver.Options{
-		Directory: s.Directory, Store: s.Mail, Log: s.log, Rules: s.Rules, Bodies: s.Bodies, Host: hostname(s.config)})
+		Directory: s.Directory, Store: s.Mail, Log: s.log, Rules: s.Rules, Annotations: rules.Annotated, Bodies: s.Bodies, Host: hostname(s.config)})
 }
 
 // ours tells whether mail for an address ends in mailboxes of ours only.

@@ -9,6 +9,7 @@ import (
 	"postroad/imap"
 	"postroad/imap/imapserver"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 	"postroad/message"
 )
 
@@ -59,6 +60,7 @@ func (s *Session) Append(ctx context.Context, name string, r *imapserver.AppendR
 		data.UIDValidity = a.UIDValidity
 		data.UIDs.Add(a.UID)
 	}
+	s.watch(ctx, to.ID, events.Append).Happened(ctx, data.UIDs)
 	return data, nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 	"postroad/message"
 	"postroad/sasl"
 )
@@ -44,6 +45,8 @@ type Options struct {
 	MessageLimits message.Limits
 	// UserConnectionsMax bounds the sessions of one account; 0: no limit.
 	UserConnectionsMax int
+	// Events runs the scripts of mailboxes (RFC 6785); nil: none run.
+	Events *events.Events
 	// AdminURI is how the administrator is reached, told as the server's annotation
 	// /shared/admin (RFC 5464, 6.2.1.2); empty: not told.
 	AdminURI string
@@ -105,6 +108,7 @@ type Session struct {
 	backend  *Backend
 	client   netip.Addr
 	account  *mailstore.Account // nil before log-in
+	actor    events.Actor       // who logged in
 	selected *selected          // nil: none
 }
 
@@ -129,6 +133,7 @@ func (s *Session) Authenticated(ctx context.Context, identity any) error {
 		return answer(err)
 	}
 	s.account = account
+	s.actor = events.Actor{User: who.Login.String(), Email: who.Login.String()}
 	return nil
 }
 
