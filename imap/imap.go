@@ -68,6 +68,7 @@ const (
 	CapQuota                Capability = "QUOTA"
 	CapQuotaSet             Capability = "QUOTASET"
 	CapQuotaRes             Capability = "QUOTA=RES-" // and a resource's name
+	CapIMAPSieve            Capability = "IMAPSIEVE"  // IMAPSIEVE=sieve://HOST
 	CapMetadata             Capability = "METADATA"
 	CapMetadataServer       Capability = "METADATA-SERVER"
 	CapListMetadata         Capability = "LIST-METADATA"

@@ -32,6 +32,9 @@ func (c *Conn) capabilities() string {
 		b.WriteString(string(cap))
 		b.WriteByte(' ')
 	}
+	if url := c.server.options.SieveServer; url != "" && c.extends&extMetadata != 0 {
+		b.WriteString(string(imap.CapIMAPSieve) + "=" + url + " ")
+	}
 	b.WriteString(string(imap.CapAppendLimit) + "=" + strconv.FormatInt(c.server.messageBytes, 10))
 	switch {
 	case c.state != notAuthenticated:

@@ -64,6 +64,10 @@ type Options struct {
 	// IdleTimeout is the silence after which a client that has logged in is sent away, in
 	// IDLE too; 0: IdleTimeoutDefault, the least that RFC 9051, 5.4, allows.
 	IdleTimeout time.Duration
+	// SieveServer is the URL of the ManageSieve server, "sieve://" and a host (RFC 5804, 3),
+	// told as IMAPSIEVE where sessions are Annotators: their events run scripts (RFC 6785,
+	// 2.1). Empty: they do not.
+	SieveServer string
 	// ID is what the server says of itself (RFC 2971); nil: NIL.
 	ID []Field
 	// Log is where connections tell what is ours to mend; nil: slog.Default.

@@ -12,6 +12,7 @@ import (
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 	"postroad/internal/mda/imapd"
 	"postroad/internal/mda/lmtpd"
 	"postroad/internal/mda/pop3d"
@@ -163,6 +164,8 @@ func (s *Server) backends() {
 		Store: s.Mail, Bodies: s.Bodies, Directory: s.Directory, SASL: s.logins, Secret: s.scramSecret(),
 		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: s.contentLimits().Header,
 		UserConnectionsMax: s.config.Limits.UserConnections, AdminURI: "mailto:postmaster@" + hostname(s.config), Log: s.log,
+		Events: events.New(events.Options{Scripts: s.Scripts, Rules: s.Rules, Submitter: s.Queue, Bodies: s.Bodies,
+			Committer: s.Committer, Owner: s.owner, Host: hostname(s.config), Log: s.log}),
 	})
 	s.pop3 = pop3d.New(pop3d.Options{Store: s.Mail, SASL: s.Directory.SASL, Secret: s.scramSecret()})
 }
@@ -170,7 +173,7 @@ func (s *Server) backends() {
 func (s *Server) imapDoor(l Listener) running {
 	server := imapserver.New(imapserver.Options{
 		NewSession: s.imap.NewSession, Admit: s.limiter.admit, TLS: s.clientTLS(), InsecureAuth: s.insecureAuth(&l),
-		MessageBytesMax: int64(s.config.Limits.Message), Log: s.log,
+		MessageBytesMax: int64(s.config.Limits.Message), SieveServer: s.sieveServer(), Log: s.log,
 		LoginTimeout: s.config.Limits.IMAPLoginTimeout.Std(), IdleTimeout: s.config.Limits.IMAPIdleTimeout.Std(),
 		ID: []imapserver.Field{{Name: "name", Value: "postroad"}, {Name: "version", Value: Version()}},
 	})

@@ -15,6 +15,7 @@ import (
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mda/deliver"
+	"postroad/internal/mda/rules"
 	"postroad/internal/mta/bounce"
 	"postroad/internal/mta/queue"
 	"postroad/internal/mta/remote"
@@ -199,7 +200,7 @@ func (s *Store) local() mailflow.Local { return s.deliverer() }
 func (s *Store) deliverer() *deliver.Deliverer {
 	return deliver.New(deliver.Options{
 		Directory: s.Directory, Store: s.Mail, RejectFull: s.config.Limits.RejectFull, Log: s.log,
-		Rules: s.Rules, Bodies: s.Bodies, Host: hostname(s.config)})
+		Rules: s.Rules, Annotations: rules.Annotated, Bodies: s.Bodies, Host: hostname(s.config)})
 }
 
 // ours tells whether mail for an address ends in mailboxes of ours only.

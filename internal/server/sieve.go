@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"net"
+	"strconv"
 
 	"postroad/internal/mailflow"
 	"postroad/internal/mda/rules"
@@ -10,6 +12,9 @@ import (
 	"postroad/managesieve"
 	"postroad/sieve"
 )
+
+// sievePort is that of ManageSieve (RFC 5804, 1.8).
+const sievePort = 4190
 
 // SieveOptions are what scripts may use here.
 func SieveOptions() sieve.Options { return sieve.Options{} }
@@ -41,6 +46,21 @@ func (s *Store) openScripts(context.Context) error {
 func (s *Store) owner(ctx context.Context, id mailflow.AccountID) (sieve.Owner, error) {
 	a, err := s.Directory.Account(ctx, id)
 	return sieve.Owner{Addresses: a.Addresses, Name: a.Name}, err
+}
+
+// sieveServer is the URL of our ManageSieve server (RFC 5804, 3), empty when there is none.
+func (s *Server) sieveServer() string {
+	for _, l := range s.Listeners {
+		if l.Door != DoorSieve {
+			continue
+		}
+		url := "sieve://" + hostname(s.config)
+		if at, ok := l.Addr().(*net.TCPAddr); ok && at.Port != sievePort {
+			url += ":" + strconv.Itoa(at.Port)
+		}
+		return url
+	}
+	return ""
 }
 
 func (s *Server) sieveDoor(l Listener) running {

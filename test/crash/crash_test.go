@@ -139,15 +139,19 @@ func TestKill(t *testing.T) {
 type sink struct {
 	mu  sync.Mutex
 	got map[string]int // mu: name of the message → times
+	// took, if not nil, gets the messages instead.
+	took func(rcpt, text string)
 }
 
-func startSink(t *testing.T) *sink {
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", sinkPort))
+func startSink(t *testing.T) *sink { return serveSink(t, sinkPort, &sink{got: map[string]int{}}) }
+
+// serveSink serves a sink at a port of 127.0.0.1.
+func serveSink(t *testing.T, port int, s *sink) *sink {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	s := &sink{got: map[string]int{}}
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -180,6 +184,7 @@ func (s *sink) serve(c net.Conn) {
 			buf = append(buf, chunk[:n]...)
 		}
 	}
+	var rcpt string
 	for {
 		l, err := line()
 		if err != nil {
@@ -198,14 +203,12 @@ func (s *sink) serve(c net.Conn) {
 				}
 				m.WriteString(strings.TrimPrefix(l, "."))
 			}
-			name, err := proved(m.String())
-			if err != nil {
-				name = "damaged: " + err.Error()
-			}
-			s.mu.Lock()
-			s.got[name]++
-			s.mu.Unlock()
+			s.take(rcpt, m.String())
 			io.WriteString(c, "250 taken\r\n")
+		case "RCPT":
+			_, rcpt, _ = strings.Cut(l, "<")
+			rcpt, _, _ = strings.Cut(rcpt, ">")
+			io.WriteString(c, "250 ok\r\n")
 		case "QUIT":
 			io.WriteString(c, "221 bye\r\n")
 			return
@@ -213,6 +216,21 @@ func (s *sink) serve(c net.Conn) {
 			io.WriteString(c, "250 ok\r\n")
 		}
 	}
+}
+
+// take notes one message.
+func (s *sink) take(rcpt, text string) {
+	if s.took != nil {
+		s.took(rcpt, text)
+		return
+	}
+	name, err := proved(text)
+	if err != nil {
+		name = "damaged: " + err.Error()
+	}
+	s.mu.Lock()
+	s.got[name]++
+	s.mu.Unlock()
 }
 
 // wait waits until every acknowledged relayed message has come, a minute at most.

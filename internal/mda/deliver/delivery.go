@@ -42,6 +42,7 @@ type delivery struct {
 	closers []io.Closer
 
 	copies   []copyOf
+	again    bool // a redirect was left out
 	remember map[string]time.Time
 }
 
@@ -96,6 +97,11 @@ func (d *delivery) perform(ctx context.Context, o *rules.Outcome) error {
 	d.remember = map[string]time.Time{}
 	for _, a := range o.Actions {
 		if err := d.act(ctx, a); err != nil {
+			return err
+		}
+	}
+	if d.again && len(d.copies) == 0 {
+		if err := d.keep(ctx, &sieve.Keep{Implicit: true}); err != nil {
 			return err
 		}
 	}
@@ -173,32 +179,16 @@ func (d *delivery) into(id mailstore.MailboxID, flags []string, m *sieve.Edited)
 // target finds the mailbox of fileinto, or makes it; INBOX where it is not there and may not
 // be made, so that nothing is lost over a name.
 func (d *delivery) target(ctx context.Context, t *sieve.Target) (mailstore.MailboxID, error) {
-	if m := rules.Find(d.tree, t); m != nil {
-		return m.ID, nil
-	}
-	if !t.Create {
-		return d.tree.Inbox().ID, nil
-	}
-	m, err := d.account.CreateMailbox(ctx, t.Mailbox, imap.MailboxAttr(t.SpecialUse))
-	switch {
-	case err == nil:
-		err = d.account.Subscribe(ctx, m.Name, true)
-	case errors.Is(err, mailstore.ErrExists): // meanwhile
-		err = nil
-	case errors.Is(err, mailstore.ErrName), errors.Is(err, mailstore.ErrLimit), errors.Is(err, mailstore.ErrUse):
-		d.o.Log.Info("a rule files into a mailbox that cannot be made", "account", d.filing.id, "mailbox", t.Mailbox, "error", err)
-		return d.tree.Inbox().ID, nil
-	}
+	m, tree, err := rules.Place(ctx, d.account, d.tree, t)
 	if err != nil {
 		return 0, err
 	}
-	if d.tree, err = d.account.Tree(ctx); err != nil {
-		return 0, err
+	d.tree = tree
+	if m == nil {
+		d.o.Log.Info("a rule files into a mailbox that is not there", "account", d.filing.id, "mailbox", t.Mailbox)
+		return d.tree.Inbox().ID, nil
 	}
-	if m := d.tree.Name(t.Mailbox); m != nil {
-		return m.ID, nil
-	}
-	return d.tree.Inbox().ID, nil
+	return m.ID, nil
 }
 
 // redirect sends the mail on (RFC 5228, 4.2), as it is but for what rules changed.
@@ -210,7 +200,10 @@ func (d *delivery) redirect(ctx context.Context, a *sieve.Redirect) error {
 			return err
 		}
 		if again {
-			d.o.Log.Info("not redirected again: it was before", "id", d.m.ID, "account", d.filing.id)
+			// Its first copy may be the one that came back from where it was sent, so this one
+			// is not dropped as well.
+			d.o.Log.Info("not redirected again: it was before, and is kept", "id", d.m.ID, "account", d.filing.id)
+			d.again = true
 			return nil
 		}
 		d.remember[mark] = d.now.Add(redirectedFor)

@@ -171,10 +171,11 @@ func TestRules(t *testing.T) {
 
 // What must happen once happens once: answers, notices of duplicates, redirected mail.
 func TestRulesRemember(t *testing.T) {
-	for _, c := range []struct{ name, script, first, second string }{
-		{"vacation", `require "vacation"; vacation "away";`, ">ann@else.test NEVER  ", ""},
-		{"redirect", `redirect "far@else.test";`, "ann@else.test>far@else.test   env", ""},
-		{"duplicate", `require ["duplicate","enotify"]; if not duplicate { notify "mailto:far@else.test"; }`, "alice@ours.test>far@else.test NEVER  ", ""},
+	for _, c := range []struct{ name, script, first, second, stored string }{
+		{"vacation", `require "vacation"; vacation "away"; discard;`, ">ann@else.test NEVER  ", "", ""},
+		{"redirect", `redirect "far@else.test";`, "ann@else.test>far@else.test   env", "", "INBOX:hello"},
+		{"redirect and file", `require "fileinto"; redirect "far@else.test"; fileinto "Lists";`, "ann@else.test>far@else.test   env", "", "Lists:hello, Lists:hello"},
+		{"duplicate", `require ["duplicate","enotify"]; if not duplicate { notify "mailto:far@else.test"; }`, "alice@ours.test>far@else.test NEVER  ", "", "INBOX:hello, INBOX:hello"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newRuled(t)
@@ -183,6 +184,9 @@ func TestRulesRemember(t *testing.T) {
 				if _, onward := h.deliver(h.options, h.text(hello)); strings.Join(onward, ",") != want {
 					t.Errorf("message %d: onward %q, want %q", i, onward, want)
 				}
+			}
+			if got := h.stored("alice"); got != c.stored {
+				t.Errorf("stored %q, want %q", got, c.stored)
 			}
 		})
 	}

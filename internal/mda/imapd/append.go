@@ -9,6 +9,7 @@ import (
 	"postroad/imap"
 	"postroad/imap/imapserver"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 	"postroad/message"
 )
 
@@ -82,6 +83,7 @@ func (s *Session) add(ctx context.Context, to *place, staged []*mailstore.Incomi
 		_, err = to.account.StoreFlags(ctx, to.mailbox.ID, read,
 			mailstore.FlagChange{Mode: mailstore.FlagsAdd, Flags: mailstore.Seen, Reader: s.who.ID})
 	}
+	s.watch(ctx, to.account, to.mailbox.ID, events.Append).Happened(ctx, data.UIDs)
 	return data, answer(err)
 }
 

@@ -6,6 +6,7 @@ import (
 	"postroad/imap"
 	"postroad/imap/imapserver"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 )
 
 // Copy copies messages into another mailbox, all or none (RFC 9051, 6.4.7).
@@ -27,6 +28,7 @@ func (s *Session) Copy(ctx context.Context, set imap.NumSet, name string) (*imap
 	if err != nil {
 		return nil, tryCreate(err)
 	}
+	s.watch(ctx, to.account, to.mailbox.ID, events.Copy).Happened(ctx, copied.Dest)
 	return copyData(copied), nil
 }
 
@@ -53,6 +55,7 @@ func (s *Session) Move(ctx context.Context, w *imapserver.UpdateWriter, set imap
 	if err != nil {
 		return tryCreate(err)
 	}
+	s.watch(ctx, to.account, to.mailbox.ID, events.Copy).Happened(ctx, moved.Dest)
 	w.Copied(copyData(moved))
 	next, err := m.next(ctx)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"postroad/imap/imapserver"
 	"postroad/internal/blob"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 	"postroad/message"
 )
 
@@ -28,6 +29,8 @@ func (s *Session) Fetch(ctx context.Context, w *imapserver.FetchWriter, set imap
 		if err := f.setSeen(ctx, set); err != nil {
 			return err
 		}
+		// The client has the text, and Poll tells what the script changes.
+		defer func() { f.watch.Happened(ctx, f.seen) }()
 	}
 	if f.want() == 0 && len(o.Sections) == 0 {
 		return f.rows(set)
@@ -55,7 +58,8 @@ type fetch struct {
 	mailbox  *selected
 	w        *imapserver.FetchWriter
 	o        *imapserver.FetchOptions
-	seen     imap.UIDSet  // messages that got \Seen by this FETCH
+	seen     imap.UIDSet // messages that got \Seen by this FETCH
+	watch    *events.Watch
 	text     []byte       // reused
 	header   []byte       // read last of the message at hand, reused
 	headerOf message.Span // where that header is; Start −1: none was read
@@ -76,6 +80,7 @@ func (f *fetch) setSeen(ctx context.Context, set imap.NumSet) error {
 	if len(unseen) == 0 {
 		return nil
 	}
+	f.watch = f.session.watch(ctx, m.account, m.id, events.Flag)
 	stored, err := m.account.StoreFlags(ctx, m.id, unseen,
 		mailstore.FlagChange{Mode: mailstore.FlagsAdd, Flags: mailstore.Seen, Reader: f.session.who.ID})
 	if err != nil {

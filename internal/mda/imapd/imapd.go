@@ -24,6 +24,7 @@ import (
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 	"postroad/message"
 	"postroad/sasl"
 )
@@ -47,6 +48,8 @@ type Options struct {
 	MessageLimits message.Limits
 	// UserConnectionsMax bounds the sessions of one account; 0: no limit.
 	UserConnectionsMax int
+	// Events runs the scripts of mailboxes (RFC 6785); nil: none run.
+	Events *events.Events
 	// AdminURI is how the administrator is reached, told as the server's annotation
 	// /shared/admin (RFC 5464, 6.2.1.2); empty: not told.
 	AdminURI string

@@ -23,7 +23,11 @@ import (
 	"postroad/internal/kv/memkv"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
+	"postroad/internal/mda/rules"
+	"postroad/internal/scripts"
 	"postroad/sasl"
+	"postroad/sieve"
 )
 
 // Scripts in testdata/*.script are dialogues of one or more clients with one account, each
@@ -66,7 +70,8 @@ func newHouse(t *testing.T, q mailstore.Quota, wrap func(kv.Engine) kv.Engine) *
 	}
 	clock := hlc.NewClock(1)
 	bodies := blob.NewBodies(engine, memblob.New(), clock)
-	store := mailstore.New(mailstore.Options{Committer: &mailflow.Committer{Engine: engine, Bodies: bodies}, Clock: clock, Undelete: time.Hour})
+	committer := &mailflow.Committer{Engine: engine, Bodies: bodies}
+	store := mailstore.New(mailstore.Options{Committer: committer, Clock: clock, Undelete: time.Hour})
 	id := clock.Next()
 	if err := store.Create(t.Context(), id, q); err != nil {
 		t.Fatal(err)
@@ -77,7 +82,7 @@ func newHouse(t *testing.T, q mailstore.Quota, wrap func(kv.Engine) kv.Engine) *
 		defer close(ran)
 		store.Run(ctx)
 	}()
-	backend := New(Options{Store: store, Bodies: bodies, MessageBytesMax: testMessageMax, UserConnectionsMax: 4, AdminURI: "mailto:postmaster@example.test",
+	backend := New(Options{Store: store, Bodies: bodies, MessageBytesMax: testMessageMax, UserConnectionsMax: 4, Events: newEvents(t, committer, clock, id), AdminURI: "mailto:postmaster@example.test",
 		SASL: func(netip.Addr) sasl.Backend { return logins{id} }})
 	server := imapserver.New(imapserver.Options{NewSession: backend.NewSession, InsecureAuth: true, MessageBytesMax: testMessageMax})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,6 +97,29 @@ func newHouse(t *testing.T, q mailstore.Quota, wrap func(kv.Engine) kv.Engine) *
 		engine.Close()
 	})
 	return &house{addr: l.Addr().String(), store: store, engine: engine}
+}
+
+// markSieve is the script "mark" of the account.
+const markSieve = `require ["imap4flags", "environment", "imapsieve", "variables", "fileinto", "copy"];
+if not environment "imap.cause" "FLAG" {
+	if environment :matches "imap.cause" "*" { addflag "$${1}"; }
+} elsif allof(environment "imap.changedflags" "\\Flagged", hasflag "\\Flagged") {
+	fileinto :copy "Archive";
+} elsif environment "imap.changedflags" "\\Seen" {
+	addflag "$Read";
+}`
+
+// newEvents are events of an account with the script "mark", which no mailbox names yet.
+func newEvents(t *testing.T, committer *mailflow.Committer, clock *hlc.Clock, id mailflow.AccountID) *events.Events {
+	owner := func(context.Context, mailflow.AccountID) (sieve.Owner, error) { return sieve.Owner{}, nil }
+	store := scripts.New(scripts.Options{Committer: committer, Clock: clock,
+		Compile:      func([]byte) (string, error) { return "", nil },
+		Organisation: func(context.Context, mailflow.AccountID) (string, error) { return "acme", nil }})
+	if _, err := store.Put(t.Context(), scripts.OfAccount(id), "mark", []byte(markSieve)); err != nil {
+		t.Fatal(err)
+	}
+	return events.New(events.Options{Scripts: store, Rules: rules.New(rules.Options{Scripts: store, Owner: owner}),
+		Bodies: committer.Bodies, Committer: committer, Owner: owner})
 }
 
 // client is one connection, logged in.

@@ -24,8 +24,8 @@ import (
 	"postroad/message"
 )
 
-// scripts are texts in the charsets that mail of their languages comes in.
-var scripts = []struct{ charset, words string }{
+// alphabets are texts in the charsets that mail of their languages comes in.
+var alphabets = []struct{ charset, words string }{
 	{"us-ascii", "the quick brown fox o'clock e-mail foo.bar@example.org v1.2.3 under_score https://example.com/a?b=c"},
 	{"utf-8", "naïve café Größe STRASSE straße ﬁne ＷＩＤＥ İstanbul ǆ Ǆ 😀 e\u0301te\u0301"},
 	{"iso-8859-1", "élève façon Übergröße mañana são Ångström"},
@@ -45,11 +45,11 @@ var scripts = []struct{ charset, words string }{
 	{"euc-kr", "한국어 검색 안녕하세요"},
 }
 
-// randomMail makes a message, in one or two of the scripts.
+// randomMail makes a message, in one or two of the alphabets.
 func randomMail(r *rand.Rand) []byte {
 	var b bytes.Buffer
 	pick := func() (string, encoding.Encoding, []string) {
-		s := scripts[r.Intn(len(scripts))]
+		s := alphabets[r.Intn(len(alphabets))]
 		e, err := htmlindex.Get(s.charset)
 		if err != nil {
 			panic(err)
@@ -107,7 +107,7 @@ func randomMail(r *rand.Rand) []byte {
 
 // randomText is something to look for: a piece of the words of a script, or of a header.
 func randomText(r *rand.Rand) string {
-	source := []rune(scripts[r.Intn(len(scripts))].words)
+	source := []rune(alphabets[r.Intn(len(alphabets))].words)
 	if r.Intn(6) == 0 {
 		source = []rune([]string{"Subject: inner letter", "X-Mailer: thing 3.14", "longwordlongwordlongwordlongwordlongword", "Report 7.pdf", "été", "user3@example.org", "content-type", "<p class=", "list@example.net, A, B", "abcdefquickghi"}[r.Intn(10)])
 	}

@@ -6,6 +6,7 @@ import (
 	"postroad/imap"
 	"postroad/imap/imapserver"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 )
 
 // Store changes flags and tells what they are now (RFC 9051, 6.4.6). What others changed
@@ -32,10 +33,12 @@ func (s *Session) Store(ctx context.Context, w *imapserver.UpdateWriter, set ima
 	default:
 		change.Mode = mailstore.FlagsReplace
 	}
+	watch := s.watch(ctx, m.account, m.id, events.Flag)
 	stored, err := m.account.StoreFlags(ctx, m.id, m.uids(set), change)
 	if err != nil {
 		return nil, answer(err)
 	}
+	watch.Happened(ctx, stored.Changed)
 	next, err := m.next(ctx)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"postroad/imap"
 	"postroad/imap/imapserver"
 	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 )
 
 // Poll tells what has changed since the client was last told.
@@ -170,3 +171,9 @@ func (s *Session) Expunge(ctx context.Context, w *imapserver.UpdateWriter, uids 
 
 // errReadOnly answers changes in a mailbox opened by EXAMINE.
 var errReadOnly = imap.No(imap.CodeReadOnly, "The mailbox was opened read-only")
+
+// watch tells the mailbox's script, where it has one, of a change that this client makes.
+func (s *Session) watch(ctx context.Context, owner *mailstore.Account, mailbox mailstore.MailboxID, cause string) *events.Watch {
+	login := s.who.Login.String()
+	return s.backend.o.Events.Watch(ctx, owner, mailbox, cause, events.Actor{User: login, Email: login})
+}

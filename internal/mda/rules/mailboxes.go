@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"errors"
 
 	"postroad/imap"
 	"postroad/internal/mailstore"
@@ -77,6 +78,53 @@ func Find(t *mailstore.Tree, target *sieve.Target) *mailstore.Mailbox {
 		}
 	}
 	return named
+}
+
+// Place returns the mailbox that a target means, made and subscribed to where the target
+// says so, and the tree in which it is. The mailbox is nil where there is none and none may
+// be made.
+func Place(ctx context.Context, a *mailstore.Account, t *mailstore.Tree, target *sieve.Target) (*mailstore.Mailbox, *mailstore.Tree, error) {
+	if m := Find(t, target); m != nil || !target.Create {
+		return m, t, nil
+	}
+	m, err := a.CreateMailbox(ctx, target.Mailbox, imap.MailboxAttr(target.SpecialUse))
+	switch {
+	case err == nil:
+		err = a.Subscribe(ctx, m.Name, true)
+	case errors.Is(err, mailstore.ErrExists): // meanwhile
+		err = nil
+	case errors.Is(err, mailstore.ErrName), errors.Is(err, mailstore.ErrLimit), errors.Is(err, mailstore.ErrUse):
+		return nil, t, nil
+	}
+	if err != nil {
+		return nil, t, err
+	}
+	if t, err = a.Tree(ctx); err != nil {
+		return nil, t, err
+	}
+	return t.Name(target.Mailbox), t, nil
+}
+
+// Annotated reads annotations from the store: those that the owner of the account sees. It
+// is a Metadata.
+func Annotated(ctx context.Context, a *mailstore.Account, mailbox, annotation string) (string, bool, error) {
+	var id mailstore.MailboxID
+	if mailbox != "" {
+		t, err := a.Tree(ctx)
+		if err != nil {
+			return "", false, err
+		}
+		m := t.Name(mailbox)
+		if m == nil {
+			return "", false, nil
+		}
+		id = m.ID
+	}
+	value, ok, err := a.Annotation(ctx, id, a.ID(), annotation)
+	if errors.Is(err, mailstore.ErrName) || errors.Is(err, mailstore.ErrTooLarge) {
+		return "", false, nil // RFC 5490, 3.3: what cannot be there does not match
+	}
+	return string(value), ok, err
 }
 
 // Metadata implements sieve.Mailboxes.
