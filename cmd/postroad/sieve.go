@@ -23,6 +23,7 @@ type sieveCommand struct {
 	Put        sievePut        `cmd:"" help:"Store a script."`
 	Activate   sieveActivate   `cmd:"" help:"Let a script run."`
 	Deactivate sieveDeactivate `cmd:"" help:"Let a script run no more."`
+	Event      sieveEvent      `cmd:"" help:"Let a script run when mail programs change mailboxes."`
 	Remove     sieveRemove     `cmd:"" help:"Remove a script that is not active."`
 }
 
@@ -297,6 +298,35 @@ func (s sieveDeactivate) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	return p.print(admin.Nothing{}, func() { p.say("It runs no more.") })
+}
+
+type sieveEvent struct {
+	Name    string `arg:"" optional:"" help:"One of the account's scripts. Default: none runs."`
+	Account string `required:"" placeholder:"ADDRESS" help:"Address or id."`
+	Mailbox string `placeholder:"NAME" help:"Only this one. Default: all that name no script themselves."`
+	Unset   bool   `help:"Take the setting away, so that the mailbox is like all others."`
+}
+
+// Help is the text below the usage.
+func (sieveEvent) Help() string {
+	return `The script runs on messages that mail programs put into the mailbox and on changes of flags; it
+requires "imapsieve" (RFC 6785). It need not be the active one. Users set it for a mailbox
+themselves, by the annotation /shared/imapsieve/script.
+
+Examples:
+  postroad sieve event learn --account alice@example.org --mailbox Junk
+  postroad sieve event --account alice@example.org --mailbox Junk --unset`
+}
+
+func (s sieveEvent) Run(ctx context.Context, p *program) error {
+	if s.Unset && s.Name != "" {
+		return &exitError{exitUsage, errors.New("a script, and --unset")}
+	}
+	in := admin.SieveEvent{Account: s.Account, Mailbox: s.Mailbox, Script: s.Name, Remove: s.Unset}
+	if err := p.call(ctx, "sieve.event", in, nil, nil); err != nil {
+		return err
+	}
+	return p.print(admin.Nothing{}, func() { p.say("It is set.") })
 }
 
 type sieveRemove struct {

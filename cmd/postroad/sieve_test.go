@@ -64,6 +64,11 @@ var sieveSession = []line{
 	{"sieve test --account alice@example.test --replay 7d", "", exitOK, "0 messages"},
 	{"sieve test --account alice@example.test --replay soon", "", exitUsage, "soon"},
 
+	{"sieve event main --account alice@example.test --mailbox Junk", "", exitOK, "set"},
+	{"sieve event none --account alice@example.test", "", exitNoUser, "no such script"},
+	{"sieve event main --account alice@example.test --unset", "", exitUsage, "--unset"},
+	{"sieve event --account alice@example.test --unset", "", exitOK, "set"},
+
 	{"sieve put site good --everybody --before 10", "", exitOK, "It runs: yes"},
 	{"sieve list --everybody", "", exitOK, "before 10"},
 	{"sieve activate site --everybody --after 3", "", exitOK, "site runs"},

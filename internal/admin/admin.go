@@ -179,6 +179,7 @@ var table = map[string]run{
 	"sieve.put":          verb((*Verbs).sievePut),
 	"sieve.activate":     verb((*Verbs).sieveActivate),
 	"sieve.remove":       verb((*Verbs).sieveRemove),
+	"sieve.event":        verb((*Verbs).sieveEvent),
 	"sieve.test":         verb((*Verbs).sieveTest),
 	"sieve.replay":       long((*Verbs).sieveReplay),
 	"search.rebuild":     long((*Verbs).rebuildSearch),

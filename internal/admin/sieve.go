@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"postroad/internal/directory"
+	"postroad/internal/mailstore"
+	"postroad/internal/mda/events"
 	"postroad/internal/scripts"
 )
 
@@ -156,4 +158,47 @@ func (v *Verbs) sieveRemove(ctx context.Context, in SieveRef) (Nothing, error) {
 		return Nothing{}, err
 	}
 	return Nothing{}, v.Scripts.Delete(ctx, owner, in.Name)
+}
+
+// SieveEvent says which of an account's scripts runs when mail programs change a mailbox
+// (RFC 6785, 2.3.1).
+type SieveEvent struct {
+	Account string `json:"account"`
+	Mailbox string `json:"mailbox,omitempty"` // empty: all that name none themselves
+	Script  string `json:"script,omitempty"`  // empty, with Remove not set: none runs there
+	Remove  bool   `json:"remove,omitempty"`  // the mailbox names none any more
+}
+
+// sieveEvent writes the annotation of a mailbox, or that of all, which users cannot write.
+func (v *Verbs) sieveEvent(ctx context.Context, in SieveEvent) (Nothing, error) {
+	a, err := v.find(ctx, in.Account)
+	if err != nil {
+		return Nothing{}, err
+	}
+	mail, err := v.Mail.Account(ctx, a.ID)
+	if err != nil {
+		return Nothing{}, err
+	}
+	var id mailstore.MailboxID
+	if in.Mailbox != "" {
+		tree, err := mail.Tree(ctx)
+		if err != nil {
+			return Nothing{}, err
+		}
+		m := tree.Name(in.Mailbox)
+		if m == nil {
+			return Nothing{}, &Error{NotFound, "there is no mailbox " + in.Mailbox}
+		}
+		id = m.ID
+	}
+	set := mailstore.Annotation{Name: events.Entry}
+	if !in.Remove {
+		set.Value = []byte(in.Script)
+	}
+	if in.Script != "" {
+		if _, err := v.Scripts.Get(ctx, scripts.OfAccount(a.ID), in.Script); err != nil {
+			return Nothing{}, err
+		}
+	}
+	return Nothing{}, mail.Annotate(ctx, id, a.ID, []mailstore.Annotation{set})
 }
