@@ -109,6 +109,8 @@ func TestPurgeOnce(t *testing.T) {
 	var day atomic.Int64
 	now := func() time.Time { return time.Date(2026, 6, 1+int(day.Load()), 0, 0, 0, 0, time.UTC) }
 	e := open(t, Options{FS: vfs.NewMem(), Now: now})
+	e.stop() // or the engine's own first purge comes between
+	e.tasks.Wait()
 	kept := func() int {
 		it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{0, kindOnce}, UpperBound: []byte{0, kindOnce + 1}})
 		if err != nil {
