@@ -98,14 +98,14 @@ func readFamily(snap kv.Snapshot, id ThreadID) (*family, error) {
 	}
 	f := &family{threads: []threadOf{{id: root}}}
 	for i := 0; i < len(f.threads); i++ {
-		t := &f.threads[i]
-		if t.members, err = threadMembers(snap, t.id); err != nil {
+		members, err := threadMembers(snap, f.threads[i].id)
+		if err != nil {
 			return nil, err
 		}
-		for _, m := range t.members {
+		f.threads[i].members = members
+		for _, m := range members {
 			if m.joins && len(f.threads) < familyMax {
 				f.threads = append(f.threads, threadOf{id: m.id})
-				t = &f.threads[i]
 			}
 		}
 	}

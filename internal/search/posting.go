@@ -26,14 +26,6 @@ func (s set) and(t set) {
 	}
 }
 
-func (s set) count() int {
-	n := 0
-	for _, w := range s {
-		n += bits.OnesCount64(w)
-	}
-	return n
-}
-
 // each calls f for the members in order.
 func (s set) each(f func(n uint32)) {
 	for i, w := range s {
