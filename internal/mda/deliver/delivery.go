@@ -93,7 +93,6 @@ func (r *rejection) reply() *smtp.Error {
 
 // perform takes each action into the delivery; what it sends goes into the unit.
 func (d *delivery) perform(ctx context.Context, o *rules.Outcome) error {
-	defer d.close()
 	d.remember = map[string]time.Time{}
 	for _, a := range o.Actions {
 		if err := d.act(ctx, a); err != nil {

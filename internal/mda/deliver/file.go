@@ -42,6 +42,7 @@ func (r *round) deliver(ctx context.Context, f *filing) error {
 		return err
 	}
 	d := &delivery{round: r, filing: f, account: a, tree: tree}
+	defer d.close()
 	outcome, err := d.judge(ctx)
 	if err != nil {
 		return err
