@@ -87,15 +87,24 @@ func any1(snap kv.Snapshot, r kv.Range) (*kv.Entry, error) {
 func (a *Account) Sweep(ctx context.Context) error {
 	a.sweepMu.Lock()
 	defer a.sweepMu.Unlock()
+	// What frees space comes first: on a nearly full disk the rest fails, and is tried again.
+	if err := a.purge(ctx, time.Now()); err != nil {
+		return storageError("purge", err)
+	}
 	for {
 		more, err := a.sweepStep(ctx)
 		if err != nil {
 			return storageError("sweep", err)
 		}
 		if !more {
-			break
+			return a.tidy(ctx)
 		}
 	}
+}
+
+// tidy packs what has become scattered, warns of the quota, and gives back what is not
+// needed.
+func (a *Account) tidy(ctx context.Context) error {
 	for id := a.toPack(); id != 0; id = a.toPack() {
 		if err := a.pack(ctx, id); err != nil {
 			return storageError("pack entries", err)
@@ -104,9 +113,6 @@ func (a *Account) Sweep(ctx context.Context) error {
 	}
 	if err := a.tendKeys(ctx); err != nil {
 		return storageError("pack sort keys", err)
-	}
-	if err := a.purge(ctx, time.Now()); err != nil {
-		return storageError("purge", err)
 	}
 	if err := a.warn(ctx); err != nil && !errors.Is(err, ErrOverQuota) {
 		return storageError("warn of the quota", err)
