@@ -231,7 +231,7 @@ func TestSieveTestAccount(t *testing.T) {
 		t.Fatal(err, outcome)
 	}
 	err = v.Committer.Commit(t.Context(), func(ctx context.Context, u *mailflow.Unit) error {
-		return mail.PrepareRemember(ctx, u, m.Now, map[string]time.Time{outcome.Marks[0].Key: m.Now.Add(time.Hour)})
+		return mail.PrepareRemember(ctx, u, m.Now, map[string]time.Time{outcome.Marks[0].Key: m.Now.Add(time.Hour)}, nil)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -61,10 +61,11 @@ func (a *Account) Remembers(ctx context.Context, k string, now time.Time) (bool,
 	return err == nil && until > now.Unix(), storageError("read the memory of rules", err)
 }
 
-// PrepareRemember adds to the unit that keys, none of which is remembered at the time now,
-// are remembered until their times. A unit prepared while another one remembers the same
-// key conflicts with it. What is over goes away, some of it at a time.
-func (a *Account) PrepareRemember(ctx context.Context, u *mailflow.Unit, now time.Time, until map[string]time.Time) error {
+// PrepareRemember adds to the unit that keys are remembered until their times. Known are
+// those that the caller has found remembered; one that is remembered now and was not then
+// makes the unit conflict, so that it is prepared anew, and so does another unit that
+// remembers it meanwhile. What is over goes away, some of it at a time.
+func (a *Account) PrepareRemember(ctx context.Context, u *mailflow.Unit, now time.Time, until map[string]time.Time, known map[string]bool) error {
 	snap, err := a.snapshot(ctx)
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (a *Account) PrepareRemember(ctx context.Context, u *mailflow.Unit, now tim
 	defer snap.Close()
 	b := u.Quiet(a.space)
 	for k, t := range until {
-		if err := remember(snap, b, memoryHash(k), t.Unix()); err != nil {
+		if err := remember(snap, b, memoryHash(k), now.Unix(), t.Unix(), known[k]); err != nil {
 			return storageError("remember for rules", err)
 		}
 	}
@@ -88,8 +89,8 @@ func (a *Account) PrepareRemember(ctx context.Context, u *mailflow.Unit, now tim
 	return nil
 }
 
-// remember writes one memory, in place of one that is over.
-func remember(snap kv.Snapshot, b *kv.Batch, hash []byte, until int64) error {
+// remember writes one memory, in place of one that is over, or known.
+func remember(snap kv.Snapshot, b *kv.Batch, hash []byte, now, until int64, known bool) error {
 	k := memoryKeyOf(hash)
 	old, found, err := get(snap, k)
 	if err != nil {
@@ -100,6 +101,9 @@ func remember(snap kv.Snapshot, b *kv.Batch, hash []byte, until int64) error {
 		was, err := readMemory(old)
 		if err != nil {
 			return err
+		}
+		if was > now && !known {
+			b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardAbsent, Key: k}) // came since the caller asked
 		}
 		b.Deletes = append(b.Deletes, memoryExpiryKey(was, hash))
 	}

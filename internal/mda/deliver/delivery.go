@@ -113,7 +113,7 @@ func (d *delivery) perform(ctx context.Context, o *rules.Outcome) error {
 		}
 	}
 	if len(d.remember) > 0 {
-		if err := d.account.PrepareRemember(ctx, d.u, d.now, d.remember); err != nil {
+		if err := d.account.PrepareRemember(ctx, d.u, d.now, d.remember, o.Known); err != nil {
 			return err
 		}
 	}

@@ -287,7 +287,7 @@ func TestMemoryForgets(t *testing.T) {
 	now := time.Now()
 	remember := func(k string, at time.Time) error {
 		return h.commit.Commit(h.Context(), func(ctx context.Context, u *mailflow.Unit) error {
-			return a.PrepareRemember(ctx, u, at, map[string]time.Time{k: at.Add(time.Hour)})
+			return a.PrepareRemember(ctx, u, at, map[string]time.Time{k: at.Add(time.Hour)}, map[string]bool{k: true})
 		})
 	}
 	h.must(remember("a", now))

@@ -110,12 +110,13 @@ func (e *event) remember(ctx context.Context, marks []sieve.Mark) error {
 	if len(marks) == 0 {
 		return nil
 	}
-	until := map[string]time.Time{}
+	until, known := map[string]time.Time{}, map[string]bool{}
 	for _, m := range marks {
 		until[m.Key] = e.now.Add(m.For)
+		known[m.Key] = true // what the script did is done
 	}
 	return e.watch.events.o.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) error {
-		return e.watch.account.PrepareRemember(ctx, u, e.now, until)
+		return e.watch.account.PrepareRemember(ctx, u, e.now, until, known)
 	})
 }
 

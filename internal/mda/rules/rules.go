@@ -61,6 +61,7 @@ type Mail struct {
 type Outcome struct {
 	Actions  []sieve.Action // as sieve.Result has them, of all scripts
 	Marks    []sieve.Mark
+	Known    map[string]bool // keys that scripts asked for and that were remembered
 	Failures []Failure
 	Rules    string // the scripts that decided, for the timeline
 }
@@ -91,6 +92,8 @@ func (r *Runner) RunThese(ctx context.Context, m *Mail, stack ...*scripts.Source
 		return nil, fmt.Errorf("find out whose rules: %w", err)
 	}
 	w := &walk{runner: r, mail: m, input: r.input(m, owner)}
+	w.out.Known = map[string]bool{}
+	w.input.Memory = asked{w.input.Memory, w.out.Known}
 	for _, s := range stack {
 		if err := w.step(ctx, s); err != nil {
 			return nil, fmt.Errorf("run script %q: %w", s.Name, err)
@@ -233,6 +236,21 @@ func (i includes) Script(ctx context.Context, name string, global bool) (*sieve.
 		return nil, err
 	}
 	return i.runner.compiled(s)
+}
+
+// asked notes which keys were remembered when scripts asked.
+type asked struct {
+	sieve.Memory
+	known map[string]bool
+}
+
+// Seen implements sieve.Memory.
+func (a asked) Seen(ctx context.Context, key string) (bool, error) {
+	seen, err := a.Memory.Seen(ctx, key)
+	if seen {
+		a.known[key] = true
+	}
+	return seen, err
 }
 
 // memory asks what the account remembers.
