@@ -28,7 +28,7 @@ var engines = map[string]func(t testing.TB) (kv.Engine, blob.Store){
 	"memkv": func(t testing.TB) (kv.Engine, blob.Store) { return memkv.New(), memblob.New() },
 	"diskkv": func(t testing.TB) (kv.Engine, blob.Store) {
 		dir := t.TempDir()
-		e, err := diskkv.Open(diskkv.Options{Dir: dir + "/kv"})
+		e, err := diskkv.Open(diskkv.Options{Dir: dir + "/kv", Watermark: 1 << 20, Ballast: -1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ import (
 // It has a process of its own, without the stores that fault tests leave for dead.
 func TestNothingIsLeftRunning(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	disk, err := diskkv.Open(diskkv.Options{Dir: filepath.Join(t.TempDir(), "store"), Logger: slog.New(slog.DiscardHandler)})
+	disk, err := diskkv.Open(diskkv.Options{Dir: filepath.Join(t.TempDir(), "store"), Watermark: 1 << 20, Ballast: -1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

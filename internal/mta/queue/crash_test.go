@@ -176,7 +176,7 @@ func TestKillOnDisk(t *testing.T) {
 		store := memblob.New()
 		clock := hlc.NewClock(1)
 		open := func() kv.Engine {
-			e, err := diskkv.Open(diskkv.Options{Dir: dir, Ballast: -1})
+			e, err := diskkv.Open(diskkv.Options{Dir: dir, Watermark: 1 << 20, Ballast: -1})
 			if err != nil {
 				t.Fatal(err)
 			}
