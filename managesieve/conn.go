@@ -74,10 +74,9 @@ func (c *Conn) Identity() any { return c.identity }
 
 // serve is the life of a connection.
 func (c *Conn) serve() {
-	defer c.server.done(c)
 	defer c.end()
 	defer c.recoverPanic()
-	ctx, cancel := context.WithCancel(c.server.ctx)
+	ctx, cancel := context.WithCancel(c.server.group.Context())
 	defer cancel()
 	err := c.open(ctx)
 	if err == nil {
@@ -133,7 +132,7 @@ func (c *Conn) farewell(err error) {
 		c.bye(CodeTryLater, "Shutting down, try again later")
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.session != nil:
 		c.bye("", "Idle for too long")
-	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && c.server.ctx.Err() == nil:
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && c.server.group.Context().Err() == nil:
 		c.server.options.Logger.Debug("managesieve: connection ended", "client", c.client, "error", err)
 		return
 	}
@@ -183,7 +182,7 @@ func (c *Conn) wait(p []byte) (int, error) {
 	}
 	c.mu.Lock()
 	c.waiting = true
-	if c.server.closing.Load() {
+	if c.server.group.Closing() {
 		c.mu.Unlock()
 		return 0, errShutdown
 	}
@@ -197,7 +196,7 @@ func (c *Conn) wait(p []byte) (int, error) {
 	if n > 0 || err == nil {
 		return n, nil
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.server.closing.Load() {
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.server.group.Closing() {
 		return 0, errShutdown
 	}
 	return 0, err

@@ -15,7 +15,6 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -238,7 +237,7 @@ func TestStalledReader(t *testing.T) {
 		c := w.dial(t)
 		c.login()
 		c.do(`GETSCRIPT "big"`, "{900000}")
-		w.server.sessions.Wait()
+		w.server.group.Wait()
 		if w.open != 0 {
 			t.Error("the scripts are open")
 		}
@@ -309,18 +308,8 @@ func TestServe(t *testing.T) {
 	if err := <-served; err != ErrClosed {
 		t.Errorf("serve: %v", err)
 	}
-	if len(w.server.clients) != 0 {
-		t.Errorf("still counted: %v", w.server.clients)
-	}
-}
-
-func TestClientKey(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "fe80::1%eth0": "fe80::",
-	} {
-		if got := clientKey(netip.MustParseAddr(addr)); got != netip.MustParseAddr(want) {
-			t.Errorf("%s is counted as %s", addr, got)
-		}
+	if n := w.server.group.Clients(); n != 0 {
+		t.Errorf("%d are still counted", n)
 	}
 }
 
@@ -338,7 +327,7 @@ func TestPanic(t *testing.T) {
 	if v := <-panicked; v != "a bug" {
 		t.Errorf("panicked with %v", v)
 	}
-	w.server.sessions.Wait()
+	w.server.group.Wait()
 	if w.open != 0 || w.closed != 1 {
 		t.Errorf("open %d, closed %d", w.open, w.closed)
 	}
@@ -512,7 +501,6 @@ func FuzzCommand(f *testing.F) {
 			o.Panicked = func(v any, stack []byte) { t.Errorf("%v\n%s", v, stack) }
 		})
 		c := newConn(w.server, &scriptConn{r: bytes.NewReader(input)})
-		w.server.sessions.Add(1)
 		c.serve()
 		out := c.raw.(*scriptConn).w.Bytes()
 		if !bytes.HasPrefix(out, []byte("\"IMPLEMENTATION\"")) || !bytes.HasSuffix(out, []byte("\r\n")) {

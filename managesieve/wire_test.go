@@ -218,7 +218,7 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 func (w *world) dial(t testing.TB) *client {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	w.server.start(theirs)
+	w.server.group.Start(theirs)
 	c := &client{t: t, nc: ours, r: bufio.NewReader(ours)}
 	t.Cleanup(func() { ours.Close() })
 	return c

@@ -87,10 +87,9 @@ func (c *Conn) Identity() any { return c.identity }
 
 // serve is the life of a connection.
 func (c *Conn) serve() {
-	defer c.server.done(c)
 	defer c.end()
 	defer c.recoverPanic()
-	ctx, cancel := context.WithCancel(c.server.ctx)
+	ctx, cancel := context.WithCancel(c.server.group.Context())
 	defer cancel()
 	err := c.open(ctx)
 	if err == nil {
@@ -161,7 +160,7 @@ func (c *Conn) farewell(err error) {
 		c.errLine("", "Line too long")
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.session != nil:
 		c.errLine("", "Idle for too long")
-	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && c.server.ctx.Err() == nil:
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && c.server.group.Context().Err() == nil:
 		c.server.options.Logger.Debug("pop3: connection ended", "client", c.client, "error", err)
 		return
 	}
@@ -214,7 +213,7 @@ func (c *Conn) fill() error {
 	}
 	c.mu.Lock()
 	c.waiting = true
-	if c.server.closing.Load() {
+	if c.server.group.Closing() {
 		c.mu.Unlock()
 		return errShutdown
 	}
@@ -229,7 +228,7 @@ func (c *Conn) fill() error {
 	if n > 0 || err == nil { // a TLS layer may have read what is not for us
 		return nil
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.server.closing.Load() {
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.server.group.Closing() {
 		return errShutdown
 	}
 	return err

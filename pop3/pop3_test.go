@@ -15,7 +15,6 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -134,7 +133,7 @@ func TestNoUpdateWithoutQuit(t *testing.T) {
 		c.do("PASS "+testPassword, "+OK 5 messages")
 		c.do("DELE 1", "+OK")
 		c.nc.Close()
-		w.server.sessions.Wait()
+		w.server.group.Wait()
 	}
 	if w.updates != 0 || w.locked || w.closed != 2 {
 		t.Errorf("updates %d, locked %v, closed %d", w.updates, w.locked, w.closed)
@@ -181,7 +180,7 @@ func TestStalledReader(t *testing.T) {
 		c.do("USER alice", "+OK")
 		c.do("PASS "+testPassword, "+OK")
 		c.do("RETR 1", "+OK")
-		w.server.sessions.Wait()
+		w.server.group.Wait()
 		if w.locked {
 			t.Error("the maildrop is locked")
 		}
@@ -242,18 +241,8 @@ func TestServe(t *testing.T) {
 	if err := <-served; err != ErrClosed {
 		t.Errorf("serve: %v", err)
 	}
-	if len(w.server.clients) != 0 {
-		t.Errorf("still counted: %v", w.server.clients)
-	}
-}
-
-func TestClientKey(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "fe80::1%eth0": "fe80::",
-	} {
-		if got := clientKey(netip.MustParseAddr(addr)); got != netip.MustParseAddr(want) {
-			t.Errorf("%s is counted as %s", addr, got)
-		}
+	if n := w.server.group.Clients(); n != 0 {
+		t.Errorf("%d are still counted", n)
 	}
 }
 
@@ -270,7 +259,7 @@ func TestPanic(t *testing.T) {
 	if v := <-panicked; v != "a bug" {
 		t.Errorf("panicked with %v", v)
 	}
-	w.server.sessions.Wait()
+	w.server.group.Wait()
 	if w.locked || w.closed != 1 {
 		t.Errorf("locked %v, closed %d", w.locked, w.closed)
 	}
@@ -497,7 +486,6 @@ func FuzzCommands(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		w := newWorld(t, func(o *Options) { o.Panicked = func(v any, stack []byte) { t.Errorf("%v\n%s", v, stack) } })
 		c := newConn(w.server, &scriptConn{r: bytes.NewReader(input)})
-		w.server.sessions.Add(1)
 		c.serve()
 		out := c.raw.(*scriptConn).w.Bytes()
 		if !bytes.HasPrefix(out, []byte("+OK")) || !bytes.HasSuffix(out, []byte("\r\n")) {
@@ -598,7 +586,7 @@ func BenchmarkRetr(b *testing.B) {
 	w := newWorld(b, nil)
 	w.messages = []string{message}
 	client, server := net.Pipe()
-	w.server.start(server)
+	w.server.group.Start(server)
 	defer client.Close()
 	r := bufio.NewReader(client)
 	write := func(s string) {

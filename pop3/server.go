@@ -25,10 +25,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"postroad/listen"
 	"postroad/sasl"
 )
 
@@ -69,9 +68,6 @@ const (
 	DefaultConnsPerClient  = 50
 )
 
-// acceptBackoff is the pause after a failed accept, when descriptors have run out.
-const acceptBackoff = 50 * time.Millisecond
-
 // withDefaults fills in what is zero.
 func (o Options) withDefaults() Options {
 	setDefault(&o.BadCommandsMax, DefaultBadCommandsMax)
@@ -99,185 +95,42 @@ func setDefault[T comparable](v *T, d T) {
 
 // Server serves connections with one set of options.
 type Server struct {
-	options  Options
-	ctx      context.Context // of all sessions; ended by Close
-	cancel   context.CancelFunc
-	closing  atomic.Bool
-	sessions sync.WaitGroup
-
-	mu        sync.Mutex
-	listeners map[net.Listener]struct{}
-	conns     map[*Conn]struct{}
-	clients   map[netip.Addr]int // connections by client
-}
-
-// New returns a server.
-func New(o Options) *Server {
-	s := &Server{
-		options:   o.withDefaults(),
-		listeners: map[net.Listener]struct{}{},
-		conns:     map[*Conn]struct{}{},
-		clients:   map[netip.Addr]int{},
-	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	return s
+	options Options
+	group   *listen.Group[*Conn]
 }
 
 // ErrClosed is what Serve returns after Shutdown or Close.
 var ErrClosed = errors.New("pop3: server closed")
 
+// New returns a server.
+func New(o Options) *Server {
+	s := &Server{options: o.withDefaults()}
+	s.group = listen.New(listen.Options[*Conn]{
+		Protocol: "pop3", Closed: ErrClosed, Logger: s.options.Logger,
+		ConnsMax: s.options.ConnsMax, ConnsPerClient: s.options.ConnsPerClient,
+		New:    func(nc net.Conn) *Conn { return newConn(s, nc) },
+		Client: func(c *Conn) netip.Addr { return c.client.Addr() },
+		Serve:  (*Conn).serve, Wake: (*Conn).wake, Cut: (*Conn).cut, TurnAway: s.turnAway,
+	})
+	return s
+}
+
 // Serve takes connections from a listener until Shutdown or Close, or until the listener
 // fails for good. It may be called for several listeners.
-func (s *Server) Serve(l net.Listener) error {
-	if !s.addListener(l) {
-		l.Close()
-		return ErrClosed
-	}
-	defer s.removeListener(l)
-	for {
-		nc, err := l.Accept()
-		if err == nil {
-			s.start(nc)
-			continue
-		}
-		if s.closing.Load() {
-			return ErrClosed
-		}
-		var t interface{ Temporary() bool }
-		if !errors.As(err, &t) || !t.Temporary() {
-			return err
-		}
-		s.options.Logger.Warn("pop3: accept failed", "error", err)
-		select {
-		case <-time.After(acceptBackoff):
-		case <-s.ctx.Done():
-		}
-	}
-}
+func (s *Server) Serve(l net.Listener) error { return s.group.Serve(l) }
 
-func (s *Server) addListener(l net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	s.listeners[l] = struct{}{}
-	return true
-}
-
-func (s *Server) removeListener(l net.Listener) {
-	s.mu.Lock()
-	delete(s.listeners, l)
-	s.mu.Unlock()
-	l.Close()
-}
-
-// start gives a connection its goroutine, or turns it away.
-func (s *Server) start(nc net.Conn) {
-	c := newConn(s, nc)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() || len(s.conns) >= s.options.ConnsMax || !s.enter(c.client.Addr()) {
-		s.turnAway(nc)
-		return
-	}
-	s.conns[c] = struct{}{}
-	s.sessions.Add(1)
-	go c.serve()
-}
-
-// turnAway answers without a goroutine: a few octets fit into any socket's buffer.
+// turnAway answers one connection too many.
 func (s *Server) turnAway(nc net.Conn) {
 	if !s.options.ImplicitTLS {
 		nc.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		nc.Write([]byte("-ERR [SYS/TEMP] Too many connections\r\n"))
-	}
-	nc.Close()
-}
-
-// done forgets a connection.
-func (s *Server) done(c *Conn) {
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.leave(c.client.Addr())
-	s.mu.Unlock()
-	s.sessions.Done()
-}
-
-// clientKey is what connections are counted by.
-func clientKey(a netip.Addr) netip.Addr {
-	if a.Is6() {
-		if p, err := a.WithZone("").Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
-}
-
-// enter counts a connection of a client and tells whether it may stay. Clients without an
-// address (unix sockets) are not counted. The caller holds mu.
-func (s *Server) enter(a netip.Addr) bool {
-	if s.options.ConnsPerClient < 0 || !a.IsValid() {
-		return true
-	}
-	k := clientKey(a)
-	if s.clients[k] >= s.options.ConnsPerClient {
-		return false
-	}
-	s.clients[k]++
-	return true
-}
-
-// leave is the end of what enter counted. The caller holds mu.
-func (s *Server) leave(a netip.Addr) {
-	if s.options.ConnsPerClient < 0 || !a.IsValid() {
-		return
-	}
-	k := clientKey(a)
-	if s.clients[k]--; s.clients[k] <= 0 {
-		delete(s.clients, k)
 	}
 }
 
 // Shutdown closes the listeners and the connections that wait for their clients, lets
 // commands under way come to their end, and returns when all connections have ended. When
 // ctx ends first the rest is cut off and ctx's error returned.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.stop((*Conn).wake)
-	ended := make(chan struct{})
-	go func() {
-		s.sessions.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		s.cancel()
-		return nil
-	case <-ctx.Done():
-	}
-	s.cancel()
-	s.stop((*Conn).cut)
-	<-ended
-	return ctx.Err()
-}
+func (s *Server) Shutdown(ctx context.Context) error { return s.group.Shutdown(ctx) }
 
 // Close cuts all connections and waits for their sessions to end.
-func (s *Server) Close() error {
-	s.cancel()
-	s.stop((*Conn).cut)
-	s.sessions.Wait()
-	return nil
-}
-
-// stop closes the listeners and calls f for each connection.
-func (s *Server) stop(f func(*Conn)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closing.Store(true)
-	for l := range s.listeners {
-		l.Close()
-	}
-	for c := range s.conns {
-		f(c)
-	}
-}
+func (s *Server) Close() error { return s.group.Close() }

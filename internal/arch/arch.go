@@ -30,7 +30,7 @@ const (
 // Floors says where a folder stands; the longest prefix counts. Imports point down or
 // stay on their floor.
 var Floors = map[string]int{
-	"address": 0, "dns": 0, "message": 0, "sasl": 0, "smtp": 0, "imap": 0, "pop3": 0, "jmap": 0,
+	"address": 0, "dns": 0, "listen": 0, "message": 0, "sasl": 0, "smtp": 0, "imap": 0, "pop3": 0, "jmap": 0,
 	"managesieve": 0, "sieve": 0, "milter": 0, "mailauth": 0, "tlspolicy": 0, "report": 0,
 	"mailfile": 0, "web": 0,
 

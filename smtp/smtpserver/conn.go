@@ -134,7 +134,7 @@ func (c *Conn) read(p []byte) (int, error) {
 	}
 	n, err := c.nc.Read(p)
 	c.octets += int64(n)
-	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.server.closing.Load() && c.isWaiting() {
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.server.group.Closing() && c.isWaiting() {
 		err = errShutdown
 	}
 	return n, err
@@ -146,7 +146,7 @@ func (c *Conn) beforeRead() error {
 	timeout := c.server.timeout()
 	now := time.Now()
 	c.mu.Lock()
-	if c.waiting && c.server.closing.Load() {
+	if c.waiting && c.server.group.Closing() {
 		c.mu.Unlock()
 		return errShutdown
 	}
@@ -262,10 +262,9 @@ func (c *Conn) misuse(err error) {
 
 // serve is the life of a connection.
 func (c *Conn) serve() {
-	defer c.server.done(c)
 	defer c.end()
 	defer c.recoverPanic()
-	ctx, cancel := context.WithCancel(c.server.ctx)
+	ctx, cancel := context.WithCancel(c.server.group.Context())
 	defer cancel()
 	if err := c.open(ctx); err != nil {
 		c.farewell(err)
@@ -311,7 +310,7 @@ func (c *Conn) end() {
 
 func (c *Conn) closeNet() {
 	if c.counted.IsValid() {
-		c.server.leave(c.counted)
+		c.server.group.Leave(c.counted)
 	}
 	if c.in.big != nil {
 		bigBuffers.Put(c.in.big)
@@ -329,7 +328,7 @@ func (c *Conn) open(ctx context.Context) error {
 			return fmt.Errorf("PROXY header: %w", err)
 		}
 	}
-	if !c.server.enter(c.client.Addr()) {
+	if !c.server.group.Enter(c.client.Addr()) {
 		return tooManyConns
 	}
 	c.counted = c.client.Addr()

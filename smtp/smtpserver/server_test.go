@@ -76,8 +76,8 @@ func play(t testing.TB, o Options, pieces ...[]byte) (events []string, out strin
 	}
 	s := New(o)
 	f := &feed{pieces: pieces}
-	s.start(f)
-	s.sessions.Wait()
+	s.group.Start(f)
+	s.group.Wait()
 	return events, f.out.String()
 }
 
@@ -503,8 +503,8 @@ func BenchmarkDialogue(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(content)))
 	b.ResetTimer()
-	s.start(f)
-	s.sessions.Wait()
+	s.group.Start(f)
+	s.group.Wait()
 	b.StopTimer()
 	if f.left != 0 {
 		b.Fatal("the dialogue ended early")
