@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"postroad/address"
-	"postroad/imap"
 	"postroad/internal/blob"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
@@ -209,23 +208,10 @@ func (d *delivery) redirect(ctx context.Context, a *sieve.Redirect) error {
 	}
 	m := *d.m
 	m.ID, m.HoldUntil = 0, time.Time{}
-	rcpt := mailflow.Recipient{Address: a.Address, Notify: withoutSuccess(d.m.Recipients[d.filing.rcpt].Notify)}
-	if a.Notify != "" {
-		rcpt.Notify, _ = smtp.ParseDSNNotify(a.Notify) // sieve has checked it
-	}
-	switch a.Return {
-	case "FULL":
-		m.Return = smtp.ReturnFull
-	case "HDRS":
-		m.Return = smtp.ReturnHeaders
-	}
-	if by := a.DeliverBy; by != nil {
-		m.DeliverBy = &smtp.DeliverBy{Within: by.By.Sub(d.now), Return: by.Return, Trace: by.Trace}
-	}
+	rules.Redirect(&m, a, withoutSuccess(d.m.Recipients[d.filing.rcpt].Notify), d.now)
 	if a.FromOwner && !m.ReturnPath.IsNull() {
 		m.ReturnPath = d.filing.address
 	}
-	m.Recipients = []mailflow.Recipient{rcpt}
 	if a.Message != nil {
 		w, err := d.write(ctx, a.Message.Reader(), a.Message.Size())
 		if err != nil {
@@ -281,11 +267,7 @@ func (d *delivery) append(ctx context.Context) error {
 		if in.InternalDate.IsZero() {
 			in.InternalDate = d.now
 		}
-		flags := make([]imap.Flag, len(c.flags))
-		for k, f := range c.flags {
-			flags[k] = imap.Flag(f)
-		}
-		in.Flags, in.Keywords = mailstore.ParseFlags(flags)
+		in.Flags, in.Keywords = rules.Flags(c.flags)
 		_, err := d.account.PrepareAppend(ctx, d.u, in, c.boxes[0], c.boxes[1:]...)
 		if errors.Is(err, mailstore.ErrNoMailbox) && !d.filing.public {
 			// Deleted since: the unit's guard would not have held.

@@ -126,7 +126,7 @@ func (h *house) append(flags ...string) uint32 {
 	body, m, err := mailflow.Arrive(h.Context(), h.bodies, nil, strings.NewReader("From: ann@else.test\r\nSubject: hello\r\nMessage-ID: <1@else.test>\r\n\r\nbody\r\n"), mailflow.ContentLimits{Size: 1000})
 	h.must(err)
 	in := &mailstore.Incoming{Body: body, Message: m, InternalDate: time.Now()}
-	in.Flags, in.Keywords = parseFlags(flags)
+	in.Flags, in.Keywords = rules.Flags(flags)
 	done, err := h.mail.Append(h.Context(), h.box("INBOX").ID, in)
 	h.must(err)
 	h.watch(Append).Happened(h.Context(), one(done[0].UID))
@@ -142,7 +142,7 @@ func (h *house) flag(uid uint32, mode mailstore.StoreMode, flags ...string) {
 	h.Helper()
 	w := h.watch(Flag)
 	c := mailstore.FlagChange{Mode: mode}
-	c.Flags, c.Keywords = parseFlags(flags)
+	c.Flags, c.Keywords = rules.Flags(flags)
 	stored, err := h.mail.StoreFlags(h.Context(), h.box("INBOX").ID, one(uid), c)
 	h.must(err)
 	w.Happened(h.Context(), stored.Changed)

@@ -90,20 +90,12 @@ func (e *event) perform(ctx context.Context, o *rules.Outcome) (set []string, er
 // store changes the message's flags.
 func (e *event) store(ctx context.Context, mode mailstore.StoreMode, flags []string) error {
 	c := mailstore.FlagChange{Mode: mode}
-	c.Flags, c.Keywords = parseFlags(flags)
+	c.Flags, c.Keywords = rules.Flags(flags)
 	_, err := e.watch.account.StoreFlags(ctx, e.watch.mailbox, one(e.uid), c)
 	return err
 }
 
 func one(uid uint32) imap.UIDSet { return imap.UIDSet{{First: uid, Last: uid}} }
-
-func parseFlags(words []string) (mailstore.Flags, []string) {
-	flags := make([]imap.Flag, len(words))
-	for i, w := range words {
-		flags[i] = imap.Flag(w)
-	}
-	return mailstore.ParseFlags(flags)
-}
 
 // remember keeps what the script marked.
 func (e *event) remember(ctx context.Context, marks []sieve.Mark) error {
@@ -150,7 +142,7 @@ func (e *event) file(ctx context.Context, f *sieve.FileInto) error {
 		return err
 	}
 	c := mailstore.FlagChange{Mode: mailstore.FlagsReplace}
-	c.Flags, c.Keywords = parseFlags(f.Flags)
+	c.Flags, c.Keywords = rules.Flags(f.Flags)
 	_, err = a.StoreFlags(ctx, to.ID, copied.Dest, c)
 	return err
 }
@@ -163,7 +155,7 @@ func (e *event) append(ctx context.Context, r io.Reader, size int64, to mailstor
 	}
 	defer e.watch.events.o.Bodies.Discard(body) // one that a commit took is left alone
 	in := &mailstore.Incoming{Body: body, Message: m, InternalDate: e.now}
-	in.Flags, in.Keywords = parseFlags(flags)
+	in.Flags, in.Keywords = rules.Flags(flags)
 	_, err = e.watch.account.Append(ctx, to, in)
 	return err
 }
@@ -182,20 +174,7 @@ func (e *event) redirect(ctx context.Context, a *sieve.Redirect) error {
 	if len(owner.Addresses) > 0 {
 		m.ReturnPath = owner.Addresses[0]
 	}
-	rcpt := mailflow.Recipient{Address: a.Address}
-	if a.Notify != "" {
-		rcpt.Notify, _ = smtp.ParseDSNNotify(a.Notify) // sieve has checked it
-	}
-	switch a.Return {
-	case "FULL":
-		m.Return = smtp.ReturnFull
-	case "HDRS":
-		m.Return = smtp.ReturnHeaders
-	}
-	if by := a.DeliverBy; by != nil {
-		m.DeliverBy = &smtp.DeliverBy{Within: by.By.Sub(e.now), Return: by.Return, Trace: by.Trace}
-	}
-	m.Recipients = []mailflow.Recipient{rcpt}
+	rules.Redirect(m, a, 0, e.now)
 	if a.Message != nil {
 		return e.send(ctx, m, a.Message.Reader(), a.Message.Size())
 	}
