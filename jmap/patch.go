@@ -12,9 +12,11 @@ import (
 // first path that is wrong: invalidPatch.
 func ApplyPatch(object, patch Properties) (Properties, *SetError) {
 	paths := slices.Sorted(maps.Keys(patch))
-	for i, path := range paths {
-		if i > 0 && strings.HasPrefix(path, paths[i-1]+"/") {
-			return nil, NewSetError(SetInvalidPatch, "%q and %q: one is within the other", paths[i-1], path)
+	for _, path := range paths {
+		for i := range len(path) {
+			if _, both := patch[path[:i]]; both && path[i] == '/' {
+				return nil, NewSetError(SetInvalidPatch, "%q and %q: one is within the other", path[:i], path)
+			}
 		}
 	}
 	out := maps.Clone(object)

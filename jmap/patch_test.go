@@ -16,7 +16,7 @@ func TestApplyPatch(t *testing.T) {
 		{"nothing on the way", `{"x/y": 1}`, "invalidPatch"},
 		{"a number on the way", `{"a/y": 1}`, "invalidPatch"},
 		{"into an array", `{"g/0": 2}`, "invalidPatch"},
-		{"one within the other", `{"b": {}, "b/c": null}`, "invalidPatch"},
+		{"one within the other", `{"b": {}, "b-": 1, "b/c": null}`, "invalidPatch"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var object, patch Properties

@@ -16,7 +16,7 @@ func TestKeysDiffer(t *testing.T) {
 		{keyMember, "member"}, {keyJoined, "joined"}, {keyGarbage, "garbage"}, {keyTodo, "todo"}, {keyPending, "pending"},
 		{keyStaged, "staged"}, {keyMemory, "memory"}, {keySort, "sort"}, {keyACL, "ACL"}, {keySeen, "seen"},
 		{keyAnnotation, "annotation"}, {keyLease, "lease"}, {keyRecoverable, "recoverable"}, {keyWarned, "warned"},
-		{scripts, "scripts"}, {search, "search"}, {objects, "objects"},
+		{keyShares, "shares"}, {scripts, "scripts"}, {search, "search"}, {objects, "objects"},
 	} {
 		if other, taken := named[k.octet]; taken {
 			t.Errorf("%q is both %s and %s", k.octet, other, k.name)

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"postroad/imap"
 	"postroad/internal/blob"
@@ -86,15 +87,11 @@ func (h *House) Account(ctx context.Context, c *jmap.Call, id jmap.ID) (*Account
 		return nil, jmap.ErrAccountNotFound
 	}
 	if of != u.ID {
-		shared, err := h.Mail.Sharers(ctx, u.Org, h.Reader(u))
+		shared, err := h.sharers(ctx, u)
 		if err != nil {
 			return nil, err
 		}
-		ok = false
-		for _, s := range shared {
-			ok = ok || s == of
-		}
-		if !ok {
+		if !slices.Contains(shared, of) {
 			return nil, jmap.ErrAccountNotFound
 		}
 	}
@@ -113,7 +110,7 @@ func (h *House) OwnAccount(ctx context.Context, c *jmap.Call, id jmap.ID) (*Acco
 
 // Accounts returns all accounts that a user may use, his own first.
 func (h *House) Accounts(ctx context.Context, u *User) ([]*Account, error) {
-	ids, err := h.Mail.Sharers(ctx, u.Org, h.Reader(u))
+	ids, err := h.sharers(ctx, u)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +126,22 @@ func (h *House) Accounts(ctx context.Context, u *User) ([]*Account, error) {
 		list = append(list, a)
 	}
 	return list, nil
+}
+
+// sharers are the accounts that share mailboxes or other things with a user, by id.
+func (h *House) sharers(ctx context.Context, u *User) ([]directory.AccountID, error) {
+	r := h.Reader(u)
+	ids, err := h.Mail.Sharers(ctx, u.Org, r)
+	if err != nil {
+		return nil, err
+	}
+	more, err := h.Mail.ObjectSharers(ctx, u.Org, r)
+	if err != nil {
+		return nil, err
+	}
+	ids = append(ids, more...)
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
 }
 
 // open opens an account that the user may use.
