@@ -45,8 +45,6 @@ func (s *Store) PrepareObjectShares(ctx context.Context, u *mailflow.Unit, scope
 	if err != nil {
 		return err
 	}
-	own := u.Batch(space)
-	own.Guards = append(own.Guards, lives, guardValue([]byte{keyShares}, record, record != nil))
 	v := appendText([]byte{format1}, scope)
 	share := u.Batch(objectShareSpace(scope))
 	now := map[string]bool{}
@@ -58,12 +56,14 @@ func (s *Store) PrepareObjectShares(ctx context.Context, u *mailflow.Unit, scope
 		}
 		now[string(k)] = true
 	}
-	own.Puts = append(own.Puts, kv.Put{Key: []byte{keyShares}, Value: v})
 	for _, k := range was.keys {
 		if !now[string(k)] {
 			share.Deletes = append(share.Deletes, k)
 		}
 	}
+	own := u.Batch(space)
+	own.Guards = append(own.Guards, lives, guardValue([]byte{keyShares}, record, record != nil))
+	own.Puts = append(own.Puts, kv.Put{Key: []byte{keyShares}, Value: v})
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package objects
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 
@@ -64,6 +66,26 @@ func (s *Store) PrepareDestroy(ctx context.Context, u *mailflow.Unit, account ma
 	return nil
 }
 
+// PrepareClaim takes a name within the unit that no other object of the kind may have. A
+// unit that claims one that is taken conflicts, and finds when it is prepared anew who has it.
+func (s *Store) PrepareClaim(u *mailflow.Unit, account mailstore.AccountID, kind Kind, name string) {
+	b, k := s.batch(u, account), nameKey(kind, name)
+	b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardAbsent, Key: k})
+	b.Puts = append(b.Puts, kv.Put{Key: k, Value: []byte{format1}})
+}
+
+// PrepareRelease gives a name back within the unit.
+func (s *Store) PrepareRelease(u *mailflow.Unit, account mailstore.AccountID, kind Kind, name string) {
+	b := s.batch(u, account)
+	b.Deletes = append(b.Deletes, nameKey(kind, name))
+}
+
+// nameKey is the key of a name.
+func nameKey(kind Kind, name string) []byte {
+	h := sha256.Sum256([]byte(name))
+	return append(prefix(partName, kind), h[:16]...)
+}
+
 // batch is the unit's batch for an account, which must live.
 func (s *Store) batch(u *mailflow.Unit, account mailstore.AccountID) *kv.Batch {
 	space, lives := mailstore.Guest(account)
@@ -85,7 +107,7 @@ func (s *Store) forget(ctx context.Context, u *mailflow.Unit, account mailstore.
 	}
 	defer snap.Close()
 	n, err := snap.Counter(prefix(partCount, kind))
-	if err != nil || n < tombstonesMax {
+	if err != nil || n < cmp.Or(s.TombstonesMax, DefaultTombstonesMax) {
 		return err
 	}
 	oldest, err := readLog(snap, partTombstone, kind, State{}, forgottenAtOnce)

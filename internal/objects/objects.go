@@ -42,10 +42,6 @@ const (
 // ValueMax is the largest value, in octets: what a record may have, less our own header.
 const ValueMax = kv.ValueMax - 64
 
-// tombstonesMax is how many destroyed objects of a kind an account remembers; a client that
-// was away for longer reads all anew (RFC 8620, 5.2, cannotCalculateChanges).
-const tombstonesMax = 10_000
-
 // Errors; test with errors.Is. A commit meets kv.ErrConflict when somebody else changed the
 // same object meanwhile; mailflow.Committer prepares anew then.
 var (
@@ -60,7 +56,14 @@ var (
 type Store struct {
 	Committer *mailflow.Committer
 	Clock     *hlc.Clock
+	// TombstonesMax is how many destroyed objects of a kind an account remembers; a client
+	// that was away for longer reads all anew (RFC 8620, 5.2, cannotCalculateChanges). 0:
+	// DefaultTombstonesMax.
+	TombstonesMax int64
 }
+
+// DefaultTombstonesMax is what Store.TombstonesMax is unless it says otherwise.
+const DefaultTombstonesMax = 10_000
 
 // Object is one object; it is not changed.
 type Object struct {

@@ -163,6 +163,32 @@ func TestSeveral(t *testing.T) {
 	}
 }
 
+// TestClaim gives a name to one object only.
+func TestClaim(t *testing.T) {
+	h, ctx := newHouse(t), context.Background()
+	tries := 0
+	claim := func(name string) error {
+		return h.Committer.Commit(ctx, func(_ context.Context, u *mailflow.Unit) error {
+			if tries++; tries > 5 {
+				return errors.New("taken")
+			}
+			h.PrepareClaim(u, h.account, ContactCard, name)
+			return nil
+		})
+	}
+	must(t, claim("a"))
+	must(t, claim("b"))
+	if err := claim("a"); err == nil {
+		t.Error("a name was given twice")
+	}
+	must(t, h.Committer.Commit(ctx, func(_ context.Context, u *mailflow.Unit) error {
+		h.PrepareRelease(u, h.account, ContactCard, "a")
+		return nil
+	}))
+	tries = 0
+	must(t, claim("a"))
+}
+
 // TestLimits holds size, states that never were, and accounts that are not there.
 func TestLimits(t *testing.T) {
 	h, ctx := newHouse(t), context.Background()
@@ -188,6 +214,8 @@ func TestLimits(t *testing.T) {
 // TestForget lets tombstones grow over what is remembered.
 func TestForget(t *testing.T) {
 	h, ctx := newHouse(t), context.Background()
+	const tombstonesMax = 500
+	h.TombstonesMax = tombstonesMax
 	var first State
 	for n := 0; n < tombstonesMax+forgottenAtOnce; n += 50 {
 		ids := make([]hlc.ID, 0, 50)

@@ -15,6 +15,7 @@ import (
 //	O o KIND ID        object: when it was made and changed, and its value
 //	O l KIND MODSEQ N  the change of it that is the last: when it was made, its id
 //	O d KIND MODSEQ N  a destroyed object: the same
+//	O u KIND HASH      a name that one object of the kind has
 //
 // Sequences: O f KIND (the floor of the tombstones). Counters: O n KIND (their number).
 const (
@@ -23,6 +24,7 @@ const (
 	partObject    = 'o'
 	partLog       = 'l'
 	partTombstone = 'd'
+	partName      = 'u'
 	partFloor     = 'f'
 	partCount     = 'n'
 )
