@@ -65,6 +65,7 @@ func (h *House) Reader(u *User) mailstore.Reader {
 // Account is an account as a user may use it.
 type Account struct {
 	*mailstore.Account
+	User   *User // who uses it
 	Reader mailstore.Reader
 	Owner  directory.Account
 	Own    bool // the user's own: he may do everything in it
@@ -160,7 +161,7 @@ func (h *House) open(ctx context.Context, u *User, id directory.AccountID) (*Acc
 	if err != nil {
 		return nil, fmt.Errorf("owner of an account: %w", err)
 	}
-	return &Account{Account: a, Reader: h.Reader(u), Owner: owner, Own: id == u.ID}, nil
+	return &Account{Account: a, User: u, Reader: h.Reader(u), Owner: owner, Own: id == u.ID}, nil
 }
 
 // FormatID writes an id for clients: a letter for its kind, and the id. Mailboxes ('F'),

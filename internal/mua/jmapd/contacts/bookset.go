@@ -146,6 +146,9 @@ func (m *Methods) createBook(ctx context.Context, a *access.Account, given jmap.
 		}
 		b.object = &objects.Object{ID: id}
 		s.every[id] = b
+		if err := m.notify(ctx, u, a, b, nil); err != nil {
+			return err
+		}
 		return m.share(ctx, u, s)
 	})
 	if err != nil {
@@ -208,6 +211,7 @@ func (m *Methods) putBook(ctx context.Context, u *mailflow.Unit, s *shelf, b *bo
 			return jmap.NewSetError(jmap.SetForbidden, "%s: you have not the right to change it", name)
 		}
 	}
+	before := maps.Clone(b.ShareWith)
 	if err := m.fill(ctx, s.account, b, changed); err != nil {
 		return err
 	}
@@ -218,7 +222,38 @@ func (m *Methods) putBook(ctx context.Context, u *mailflow.Unit, s *shelf, b *bo
 	if err := m.house.Objects.PrepareUpdate(u, s.account.ID(), objects.AddressBook, b.object, v); err != nil || !shares {
 		return err
 	}
+	if err := m.notify(ctx, u, s.account, b, before); err != nil {
+		return err
+	}
 	return m.share(ctx, u, s)
+}
+
+// notify tells those whose rights to a book are others than before (RFC 9670, 3).
+func (m *Methods) notify(ctx context.Context, u *mailflow.Unit, a *access.Account, b *book, before map[jmap.ID]rights) error {
+	all := maps.Clone(before)
+	if all == nil {
+		all = map[jmap.ID]rights{}
+	}
+	maps.Copy(all, b.ShareWith)
+	for principal := range all {
+		old, had := before[principal]
+		now, has := b.ShareWith[principal]
+		to, ok := access.ParsePrincipal(principal)
+		if !ok || old == now {
+			continue
+		}
+		n := access.Notice{Type: "AddressBook", Object: access.FormatID(bookID, b.object.ID), Name: b.Name}
+		if had {
+			n.OldRights = old
+		}
+		if has {
+			n.NewRights = now
+		}
+		if err := m.house.PrepareNotice(ctx, u, a.User, a.ID(), to, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fill takes the properties of a client's object.
