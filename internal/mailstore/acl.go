@@ -348,7 +348,12 @@ func shareKeyPrefix(s Subject) []byte {
 // Sharers returns the accounts of a scope that share some mailbox with the reader, by id;
 // which ones and with what rights their trees tell. It is for readers with an account.
 func (s *Store) Sharers(ctx context.Context, scope string, r Reader) ([]AccountID, error) {
-	snap, err := s.engine().Snapshot(ctx, shareSpace(scope))
+	return s.sharers(ctx, shareSpace(scope), r)
+}
+
+// sharers are those that an index of shares has for the reader.
+func (s *Store) sharers(ctx context.Context, space kv.Space, r Reader) ([]AccountID, error) {
+	snap, err := s.engine().Snapshot(ctx, space)
 	if err != nil {
 		return nil, storageError("read who shares", err)
 	}
@@ -403,6 +408,9 @@ func scanShares(snap kv.Snapshot, prefix []byte, f func(k []byte)) error {
 // unshare takes an account that ends out of the index. The guard keeps a list from being
 // changed meanwhile.
 func (a *Account) unshare(snap kv.Snapshot, u *mailflow.Unit) error {
+	if err := a.unshareObjects(snap, u); err != nil {
+		return err
+	}
 	t, err := readTree(snap)
 	if err != nil || t.scope == "" {
 		return err

@@ -37,6 +37,7 @@ import (
 //	R k HASH             what rules remember, until when: see memory.go
 //	R x TIME HASH        the same in the order in which it is forgotten
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
+//	O …                  objects that are not mail: internal/objects
 //	x …                  full-text index: internal/search
 //	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
 //	n MAILBOX READER NAME  annotation: see annotate.go
@@ -45,6 +46,7 @@ import (
 //	u MAILBOX            recoverable mailbox: see recoverable.go
 //	A                    scope in which the account shares mailboxes
 //	A MAILBOX            access control list
+//	Z                    with whom things besides mailboxes are shared: see shares.go
 //	v MAILBOX READER     HIGHESTMODSEQ of a reader's own \Seen in another one's mailbox
 //	v MAILBOX READER N   his \Seen of the 1024 UIDs of a chunk
 //

@@ -1,0 +1,477 @@
+package contacts
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"postroad/address"
+	"postroad/internal/blob"
+	"postroad/internal/blob/memblob"
+	"postroad/internal/directory"
+	"postroad/internal/kv/hlc"
+	"postroad/internal/kv/memkv"
+	"postroad/internal/mailflow"
+	"postroad/internal/mailstore"
+	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/objects"
+	"postroad/jmap"
+)
+
+// house is the methods over memory, with users alice and bob of one organisation.
+type house struct {
+	t       testing.TB
+	methods map[string]jmap.Method
+	users   map[string]*access.User
+}
+
+func newHouse(t testing.TB) *house {
+	t.Helper()
+	ctx := context.Background()
+	engine, clock := memkv.New(), hlc.NewClock(1)
+	t.Cleanup(func() { engine.Close() })
+	c := &mailflow.Committer{Engine: engine, Bodies: blob.NewBodies(engine, memblob.New(), clock)}
+	d, err := directory.Open(ctx, directory.Options{Engine: engine, Committer: c, Clock: clock})
+	must(t, err)
+	t.Cleanup(d.Close)
+	mail := mailstore.New(mailstore.Options{Committer: c, Clock: clock})
+	m := New(&access.House{Mail: mail, Directory: d, Objects: &objects.Store{Committer: c, Clock: clock}, Committer: c, Clock: clock})
+	h := &house{t, map[string]jmap.Method{}, map[string]*access.User{}}
+	for _, method := range m.Methods() {
+		h.methods[method.Name] = method
+	}
+	_, err = d.AddDomain(ctx, directory.Domain{Name: "ours.test"})
+	must(t, err)
+	for _, name := range []string{"alice", "bob"} {
+		a, err := address.Parse(name + "@ours.test")
+		must(t, err)
+		made, err := d.AddAccount(ctx, directory.NewAccount{Addresses: []address.Address{a}})
+		must(t, err)
+		must(t, mail.Create(ctx, made.ID, mailstore.Quota{}))
+		p, err := d.Principal(ctx, made.ID)
+		must(t, err)
+		h.users[name] = &access.User{Principal: p}
+	}
+	return h
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// account is the id of a user's account; principal is his.
+func (h *house) account(name string) jmap.ID { return access.FormatID('A', h.users[name].ID) }
+func (h *house) principal(name string) jmap.ID {
+	id, _ := access.PrincipalID(mailstore.Subject{Kind: mailstore.SubjectAccount, Account: h.users[name].ID})
+	return id
+}
+
+// call makes a call as a user: the response, decoded, or the error's type.
+func (h *house) call(user, method, account string, args string) map[string]any {
+	h.t.Helper()
+	raw := fmt.Sprintf(`{"accountId": %q%s}`, h.account(account), args)
+	r, err := h.methods[method].Do(context.Background(), jmap.NewCall(method, json.RawMessage(raw), h.users[user], nil))
+	if err != nil {
+		e, ok := err.(*jmap.MethodError)
+		if !ok {
+			h.t.Fatalf("%s: %v", method, err)
+		}
+		return map[string]any{"error": e.Type}
+	}
+	out, err := json.Marshal(r)
+	must(h.t, err)
+	var decoded map[string]any
+	must(h.t, json.Unmarshal(out, &decoded))
+	return decoded
+}
+
+// at walks into a decoded response.
+func at(v any, path ...string) any {
+	for _, name := range path {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[name]
+	}
+	return v
+}
+
+// book returns the id of the user's first book.
+func (h *house) book(user string) string {
+	h.t.Helper()
+	list := h.call(user, "AddressBook/get", user, "")["list"].([]any)
+	return at(list[0], "id").(string)
+}
+
+// add makes a card and returns its id, or the type of the error.
+func (h *house) add(user, account, card string) string {
+	h.t.Helper()
+	r := h.call(user, "ContactCard/set", account, fmt.Sprintf(`, "create": {"k": %s}`, card))
+	if id, ok := at(r, "created", "k", "id").(string); ok {
+		return id
+	}
+	return fmt.Sprint(at(r, "notCreated", "k", "type"))
+}
+
+// TestFirst shows RFC 9610's first example: an account without contacts.
+func TestFirst(t *testing.T) {
+	h := newHouse(t)
+	r := h.call("alice", "AddressBook/get", "alice", "")
+	list := r["list"].([]any)
+	if len(list) != 1 || at(list[0], "name") != "Personal" || at(list[0], "isDefault") != true || at(list[0], "shareWith") != nil || at(list[0], "myRights", "mayShare") != true {
+		t.Errorf("books: %v", list)
+	}
+	if r := h.call("alice", "ContactCard/get", "alice", ""); len(r["list"].([]any)) != 0 {
+		t.Errorf("cards: %v", r)
+	}
+	if r := h.call("bob", "AddressBook/get", "alice", ""); r["error"] != "accountNotFound" {
+		t.Errorf("to a stranger: %v", r)
+	}
+}
+
+// TestDefault changes the default book (RFC 9610, 4.2).
+func TestDefault(t *testing.T) {
+	h := newHouse(t)
+	first := h.book("alice")
+	r := h.call("alice", "AddressBook/set", "alice", `, "create": {"n": {"name": "Autosaved", "sortOrder": 1}}, "onSuccessSetIsDefault": "#n"`)
+	second := at(r, "created", "n", "id").(string)
+	if at(r, "created", "n", "isDefault") != true || at(r, "updated", first, "isDefault") != false {
+		t.Errorf("set: %v", r)
+	}
+	r = h.call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "destroy": [%q, %q], "onSuccessSetIsDefault": %q`, first, second, first))
+	if fmt.Sprint(r["destroyed"]) != fmt.Sprintf("[%s]", first) || at(r, "notDestroyed", second, "type") != "forbidden" {
+		t.Errorf("destroy: %v", r)
+	}
+	if r := h.call("alice", "AddressBook/changes", "alice", `, "sinceState": "0"`); fmt.Sprint(r["created"]) != fmt.Sprintf("[%s]", second) {
+		t.Errorf("changes: %v", r)
+	}
+}
+
+// TestBookErrors is a table of what a book may not be.
+func TestBookErrors(t *testing.T) {
+	h := newHouse(t)
+	for name, test := range map[string]struct{ object, want string }{
+		"no name":          {`{}`, "invalidProperties"},
+		"an empty name":    {`{"name": ""}`, "invalidProperties"},
+		"a long name":      {fmt.Sprintf(`{"name": %q}`, strings.Repeat("x", 256)), "invalidProperties"},
+		"a name of number": {`{"name": 5}`, "invalidProperties"},
+		"a negative order": {`{"name": "x", "sortOrder": -1}`, "invalidProperties"},
+		"a half order":     {`{"name": "x", "sortOrder": 0.5}`, "invalidProperties"},
+		"an id":            {`{"name": "x", "id": "B1"}`, "invalidProperties"},
+		"a default":        {`{"name": "x", "isDefault": true}`, "invalidProperties"},
+		"nobody":           {`{"name": "x", "shareWith": {"R0000000000001": {"mayRead": true}}}`, "invalidProperties"},
+		"himself":          {fmt.Sprintf(`{"name": "x", "shareWith": {%q: {"mayRead": true}}}`, h.principal("alice")), "invalidProperties"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := h.call("alice", "AddressBook/set", "alice", `, "create": {"n": `+test.object+`}`)
+			if got := at(r, "notCreated", "n", "type"); got != test.want {
+				t.Errorf("%v", r)
+			}
+		})
+	}
+	r := h.call("alice", "AddressBook/set", "alice", `, "update": {"B0000000000001": {"name": "x"}}, "destroy": ["zz"]`)
+	if at(r, "notUpdated", "B0000000000001", "type") != "notFound" || at(r, "notDestroyed", "zz", "type") != "notFound" {
+		t.Errorf("books that are not there: %v", r)
+	}
+	if r := h.call("alice", "AddressBook/set", "alice", `, "ifInState": "999"`); r["error"] != "stateMismatch" {
+		t.Errorf("another state: %v", r)
+	}
+}
+
+// TestCards makes, reads, changes and destroys a card.
+func TestCards(t *testing.T) {
+	h := newHouse(t)
+	book := h.book("alice")
+	joe := fmt.Sprintf(`{"addressBookIds": {%q: true}, "name": {"components": [{"kind": "given", "value": "Joe"}, {"kind": "surname", "value": "Bloggs"}], "isOrdered": true},
+		"emails": {"0": {"contexts": {"private": true}, "address": "joe.bloggs@example.com"}}, "example.com:x": [1]}`, book)
+	id := h.add("alice", "alice", joe)
+	get := func() map[string]any {
+		return h.call("alice", "ContactCard/get", "alice", fmt.Sprintf(`, "ids": [%q]`, id))["list"].([]any)[0].(map[string]any)
+	}
+	c := get()
+	if at(c, "emails", "0", "address") != "joe.bloggs@example.com" || at(c, "addressBookIds", book) != true || !strings.HasPrefix(c["uid"].(string), "urn:uuid:") || c["example.com:x"] == nil || c["kind"] != "individual" {
+		t.Errorf("card: %v", c)
+	}
+	state := h.call("alice", "ContactCard/get", "alice", `, "ids": []`)["state"].(string)
+	r := h.call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "ifInState": %q, "update": {%q: {"emails/0/address": "joe@example.org", "notes": {"n": {"note": "tall"}}, "kind": null}}`, state, id))
+	if c = get(); at(c, "emails", "0", "address") != "joe@example.org" || at(c, "notes", "n", "note") != "tall" {
+		t.Errorf("%v after %v", c, r)
+	}
+	if r := h.call("alice", "ContactCard/changes", "alice", fmt.Sprintf(`, "sinceState": %q`, state)); fmt.Sprint(r["updated"]) != "["+id+"]" {
+		t.Errorf("changes: %v", r)
+	}
+	if got := h.add("alice", "alice", strings.Replace(joe, "{", fmt.Sprintf(`{"uid": %q, `, c["uid"]), 1)); got != "alreadyExists" {
+		t.Errorf("the same uid again: %s", got)
+	}
+	if r := h.call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, book)); at(r, "notDestroyed", book, "type") != "forbidden" {
+		t.Errorf("the default book: %v", r)
+	}
+	r = h.call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, id))
+	if fmt.Sprint(r["destroyed"]) != "["+id+"]" {
+		t.Errorf("destroy: %v", r)
+	}
+	if got := h.add("alice", "alice", strings.Replace(joe, "{", fmt.Sprintf(`{"uid": %q, `, c["uid"]), 1)); !strings.HasPrefix(got, "C") {
+		t.Errorf("the uid of a card that is gone: %s", got)
+	}
+}
+
+// TestCardErrors is a table of what a card may not be (RFC 9553).
+func TestCardErrors(t *testing.T) {
+	h := newHouse(t)
+	book := h.book("alice")
+	deep := strings.Repeat(`{"a":`, 20) + "1" + strings.Repeat("}", 20)
+	for name, test := range map[string]struct{ properties, want string }{
+		"no book":               {`"addressBookIds": {}`, "invalidProperties"},
+		"a book of nobody":      {`"addressBookIds": {"B0000000000001": true}`, "invalidProperties"},
+		"not in a book":         {fmt.Sprintf(`"addressBookIds": {%q: false}`, book), "invalidProperties"},
+		"an id":                 {`"id": "C1"`, "invalidProperties"},
+		"an empty uid":          {`"uid": ""`, "invalidProperties"},
+		"a name that is text":   {`"name": "Joe"`, "invalidProperties"},
+		"a component of none":   {`"name": {"components": [{"value": "Joe"}]}`, "invalidProperties"},
+		"an address of number":  {`"emails": {"0": {"address": 5}}`, "invalidProperties"},
+		"no address":            {`"emails": {"0": {}}`, "invalidProperties"},
+		"emails in a list":      {`"emails": [{"address": "a@b.c"}]`, "invalidProperties"},
+		"a key that is no Id":   {`"emails": {"a b": {"address": "a@b.c"}}`, "invalidProperties"},
+		"a false context":       {`"emails": {"0": {"address": "a@b.c", "contexts": {"work": false}}}`, "invalidProperties"},
+		"a preference of 0":     {`"emails": {"0": {"address": "a@b.c", "pref": 0}}`, "invalidProperties"},
+		"another type":          {`"emails": {"0": {"@type": "Phone", "address": "a@b.c"}}`, "invalidProperties"},
+		"a date without a zone": {`"created": "2026-01-01T00:00:00"`, "invalidProperties"},
+		"another version":       {`"version": "2.0"`, "invalidProperties"},
+		"a month of 13":         {`"anniversaries": {"a": {"kind": "birth", "date": {"month": 13}}}`, "invalidProperties"},
+		"nested too deep":       {`"x:y": ` + deep, "invalidProperties"},
+		"too large":             {fmt.Sprintf(`"notes": {"n": {"note": %q}}`, strings.Repeat("x", 66_000)), "tooLarge"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			card := fmt.Sprintf(`{"addressBookIds": {%q: true}, %s}`, book, test.properties)
+			if strings.Contains(test.properties, "addressBookIds") {
+				card = "{" + test.properties + "}"
+			}
+			if got := h.add("alice", "alice", card); got != test.want {
+				t.Errorf("%s", got)
+			}
+		})
+	}
+}
+
+// TestSharing shares a book with bob, who then sees it, and only it.
+func TestSharing(t *testing.T) {
+	h := newHouse(t)
+	private := h.book("alice")
+	r := h.call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "create": {"n": {"name": "Team", "shareWith": {%q: {"mayRead": true, "mayWrite": false}}}}`, h.principal("bob")))
+	team := at(r, "created", "n", "id").(string)
+	secret := h.add("alice", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true}, "uid": "secret"}`, private))
+	shared := h.add("alice", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true, %q: true}, "uid": "shared"}`, private, team))
+
+	books := h.call("bob", "AddressBook/get", "alice", "")["list"].([]any)
+	if len(books) != 1 || at(books[0], "id") != team || at(books[0], "myRights", "mayWrite") != false || at(books[0], "isSubscribed") != false {
+		t.Fatalf("bob sees %v", books)
+	}
+	got := h.call("bob", "ContactCard/get", "alice", fmt.Sprintf(`, "ids": [%q, %q]`, secret, shared))
+	if fmt.Sprint(got["notFound"]) != "["+secret+"]" || fmt.Sprint(at(got["list"].([]any)[0], "addressBookIds")) != fmt.Sprintf("map[%s:true]", team) {
+		t.Errorf("bob gets %v", got)
+	}
+	if r := h.call("bob", "ContactCard/query", "alice", ""); fmt.Sprint(r["ids"]) != "["+shared+"]" {
+		t.Errorf("bob finds %v", r)
+	}
+	for what, args := range map[string]string{
+		"write":        fmt.Sprintf(`, "update": {%q: {"kind": "org"}}`, shared),
+		"destroy":      fmt.Sprintf(`, "destroy": [%q]`, shared),
+		"write secret": fmt.Sprintf(`, "update": {%q: {"kind": "org"}}`, secret),
+	} {
+		r := h.call("bob", "ContactCard/set", "alice", args)
+		if count(r["notUpdated"])+count(r["notDestroyed"]) != 1 {
+			t.Errorf("%s by bob: %v", what, r)
+		}
+	}
+	if got := h.add("bob", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true}}`, team)); got != "forbidden" {
+		t.Errorf("create by bob: %s", got)
+	}
+	if r := h.call("bob", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"shareWith": null}}`, team)); at(r, "notUpdated", team) != nil && at(r, "notUpdated", team, "type") != "forbidden" {
+		t.Errorf("share by bob: %v", r)
+	}
+	r = h.call("bob", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"isSubscribed": true}}`, team))
+	if count(r["updated"]) != 1 {
+		t.Errorf("subscribe by bob: %v", r)
+	}
+	h.call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"shareWith/%s": null}}`, team, h.principal("bob")))
+	if r := h.call("bob", "AddressBook/get", "alice", ""); r["error"] != "accountNotFound" {
+		t.Errorf("bob still sees %v", r)
+	}
+}
+
+// count is the number of members of an object; null has none.
+func count(v any) int {
+	m, _ := v.(map[string]any)
+	return len(m)
+}
+
+// TestQuery is a table of filters and sort orders (RFC 9610, 3.3).
+func TestQuery(t *testing.T) {
+	h := newHouse(t)
+	book := h.book("alice")
+	add := func(uid, more string) string {
+		return h.add("alice", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true}, "uid": %q, %s}`, book, uid, more))
+	}
+	names := map[string]string{
+		add("a", `"created": "2026-01-01T00:00:00Z", "name": {"full": "Zoë van Dyk", "components": [{"kind": "given", "value": "Zoë"}, {"kind": "surname", "value": "van Dyk"}]}, "emails": {"e": {"address": "zoe@example.com", "label": "home"}}, "keywords": {"friend": true}`): "zoe",
+		add("b", `"created": "2026-02-01T00:00:00Z", "name": {"components": [{"kind": "given", "value": "Ægir"}, {"kind": "surname", "value": "Olsen"}]}, "phones": {"p": {"number": "+47 1234"}}, "organizations": {"o": {"name": "Fjord Line"}}`):                                "aegir",
+		add("c", `"created": "2026-03-01T00:00:00Z", "kind": "group", "members": {"a": true, "b": true}, "name": {"full": "Team blue"}, "notes": {"n": {"note": "blue team meets on Monday"}}, "nicknames": {"k": {"name": "blues"}}`):                                             "team",
+	}
+	for _, test := range []struct{ name, args, want string }{
+		{"all by creation", `"sort": [{"property": "created"}]`, "zoe aegir team"},
+		{"the newest first", `"sort": [{"property": "created", "isAscending": false}]`, "team aegir zoe"},
+		{"by given name", `"sort": [{"property": "name/given"}]`, "team aegir zoe"},
+		{"by an unknown property", `"sort": [{"property": "shoe"}]`, "unsupportedSort"},
+		{"folded", `"filter": {"name": "zoe"}`, "zoe"},
+		{"full name in two parts", `"filter": {"name": "DYK zoe"}`, "zoe"},
+		{"surname", `"filter": {"name/surname": "olsen"}`, "aegir"},
+		{"email", `"filter": {"email": "example.com"}`, "zoe"},
+		{"email's label", `"filter": {"email": "home"}`, "zoe"},
+		{"phone", `"filter": {"phone": "1234"}`, "aegir"},
+		{"organization", `"filter": {"organization": "fjord"}`, "aegir"},
+		{"nickname", `"filter": {"nickname": "blues"}`, "team"},
+		{"note", `"filter": {"note": "monday"}`, "team"},
+		{"a phrase", `"filter": {"text": "\"team blue\""}`, "team"},
+		{"a phrase that is not there", `"filter": {"text": "\"blue monday\""}`, ""},
+		{"tokens anywhere", `"filter": {"text": "blue monday"}`, "team"},
+		{"a keyword", `"filter": {"text": "friend"}`, "zoe"},
+		{"kind", `"filter": {"kind": "group"}`, "team"},
+		{"member", `"filter": {"hasMember": "b"}`, "team"},
+		{"uid", `"filter": {"uid": "a"}`, "zoe"},
+		{"book", fmt.Sprintf(`"filter": {"inAddressBook": %q, "uid": "a"}`, book), "zoe"},
+		{"no book", `"filter": {"inAddressBook": "B0000000000001"}`, ""},
+		{"created", `"filter": {"createdAfter": "2026-02-01T00:00:00Z"}, "sort": [{"property": "created"}]`, "aegir team"},
+		{"created before", `"filter": {"createdBefore": "2026-02-01T00:00:00Z"}`, "zoe"},
+		{"neither", `"filter": {"operator": "NOT", "conditions": [{"uid": "a"}, {"uid": "b"}]}`, "team"},
+		{"either", `"filter": {"operator": "OR", "conditions": [{"uid": "a"}, {"uid": "b"}]}, "sort": [{"property": "created"}]`, "zoe aegir"},
+		{"nothing asked", `"filter": {}, "limit": 1, "sort": [{"property": "created"}]`, "zoe"},
+		{"an unknown condition", `"filter": {"shoe": "x"}`, "unsupportedFilter"},
+		{"a condition of number", `"filter": {"name": 5}`, "invalidArguments"},
+		{"no date", `"filter": {"createdBefore": "yesterday"}`, "invalidArguments"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := h.call("alice", "ContactCard/query", "alice", ", "+test.args)
+			var got []string
+			if e, ok := r["error"].(string); ok {
+				got = []string{e}
+			} else {
+				for _, id := range r["ids"].([]any) {
+					got = append(got, names[id.(string)])
+				}
+			}
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("%v, wanted %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestRandom makes random changes and compares /changes and /queryChanges with what is
+// there.
+func TestRandom(t *testing.T) {
+	h := newHouse(t)
+	book := h.book("alice")
+	const sorted = `, "sort": [{"property": "name/given"}]`
+	rapid.Check(t, func(rt *rapid.T) {
+		r := h.call("alice", "ContactCard/query", "alice", sorted)
+		if left, err := json.Marshal(r["ids"]); err != nil || len(r["ids"].([]any)) > 0 {
+			h.call("alice", "ContactCard/set", "alice", `, "destroy": `+string(left))
+			r = h.call("alice", "ContactCard/query", "alice", sorted)
+		}
+		known := map[string]bool{}
+		var order []string
+		state, queryState := r["queryState"].(string), r["queryState"].(string)
+		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
+			name := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(rt, "name")
+			object := fmt.Sprintf(`{"addressBookIds": {%q: true}, "name": {"components": [{"kind": "given", "value": %q}]}}`, book, name)
+			all := h.call("alice", "ContactCard/query", "alice", sorted)["ids"].([]any)
+			switch what := rapid.IntRange(0, 2).Draw(rt, "what"); {
+			case what == 0 || len(all) == 0:
+				h.add("alice", "alice", object)
+			case what == 1:
+				id := rapid.SampledFrom(all).Draw(rt, "id").(string)
+				h.call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "update": {%q: {"name/components": [{"kind": "given", "value": %q}]}}`, id, name))
+			default:
+				h.call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, rapid.SampledFrom(all).Draw(rt, "id").(string)))
+			}
+			if rapid.Bool().Draw(rt, "look") {
+				state = h.follow(state, known)
+				order, queryState = h.followQuery(sorted, queryState, order)
+			}
+		}
+		h.follow(state, known)
+		order, _ = h.followQuery(sorted, queryState, order)
+		all := h.call("alice", "ContactCard/query", "alice", sorted)["ids"].([]any)
+		want := map[string]bool{}
+		for _, id := range all {
+			want[id.(string)] = true
+		}
+		if !maps.Equal(known, want) || fmt.Sprint(order) != fmt.Sprint(all) {
+			rt.Fatalf("known %v and %v, there is %v", known, order, all)
+		}
+	})
+}
+
+// follow applies /changes to what is known.
+func (h *house) follow(state string, known map[string]bool) string {
+	r := h.call("alice", "ContactCard/changes", "alice", fmt.Sprintf(`, "sinceState": %q`, state))
+	for _, id := range append(r["created"].([]any), r["updated"].([]any)...) {
+		known[id.(string)] = true
+	}
+	for _, id := range r["destroyed"].([]any) {
+		delete(known, id.(string))
+	}
+	return r["newState"].(string)
+}
+
+// followQuery applies /queryChanges to a result (RFC 8620, 5.6).
+func (h *house) followQuery(sorted, state string, order []string) ([]string, string) {
+	r := h.call("alice", "ContactCard/queryChanges", "alice", sorted+fmt.Sprintf(`, "sinceQueryState": %q`, state))
+	gone := map[string]bool{}
+	for _, id := range r["removed"].([]any) {
+		gone[id.(string)] = true
+	}
+	var left []string
+	for _, id := range order {
+		if !gone[id] {
+			left = append(left, id)
+		}
+	}
+	for _, item := range r["added"].([]any) {
+		i := int(at(item, "index").(float64))
+		left = append(left[:i], append([]string{at(item, "id").(string)}, left[i:]...)...)
+	}
+	return left, r["newQueryState"].(string)
+}
+
+func FuzzCard(f *testing.F) {
+	f.Add([]byte(`{"name": {"components": [{"kind": "given", "value": "Joe"}]}, "emails": {"0": {"address": "a@b.c"}}}`))
+	f.Add([]byte(`{"anniversaries": {"a": {"kind": "birth", "date": {"year": 1}}}, "localizations": {"de": {"name": null}}}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var p jmap.Properties
+		if json.Unmarshal(in, &p) != nil || p == nil {
+			return
+		}
+		p["uid"] = json.RawMessage(`"x"`)
+		if err := checkSchema(p); err != nil {
+			if setError(err) == nil {
+				t.Fatalf("%v is not for the client", err)
+			}
+			return
+		}
+		for name, read := range texts {
+			if n := parseNeedle(string(in)); n.in(read(&card{value: p})) && len(n) > 0 && len(read(&card{value: p})) == 0 {
+				t.Fatalf("%s: found in nothing", name)
+			}
+		}
+	})
+}
