@@ -113,3 +113,34 @@ func FuzzForms(f *testing.F) {
 		_ = KnownCharset(s)
 	})
 }
+
+// TestTextReader tells what was malformed, however small the reads are.
+func TestTextReader(t *testing.T) {
+	for _, c := range []struct {
+		charset, in, want string
+		malformed         bool
+	}{
+		{"utf-8", "grüße\uFFFD", "grüße\uFFFD", false},
+		{"utf-8", "gr\xfc", "gr\uFFFD", true},
+		{"us-ascii", "plain", "plain", false},
+		{"us-ascii", "gr\xfc", "grü", true},
+		{"", "grün", "grün", true},
+		{"iso-8859-1", "gr\xfc", "grü", false},
+		{"shift_jis", "\x82\xa0", "あ", false},
+		{"shift_jis", "ab\xff", "ab\uFFFD", true},
+		{"windows-1251", "\xcf", "П", false},
+	} {
+		r := NewTextReader(strings.NewReader(c.in), c.charset)
+		var got []byte
+		for p := make([]byte, 1); ; {
+			n, err := r.Read(p)
+			got = append(got, p[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		if string(got) != c.want || r.Malformed() != c.malformed {
+			t.Errorf("%s %q: %q, malformed %v", c.charset, c.in, got, r.Malformed())
+		}
+	}
+}
