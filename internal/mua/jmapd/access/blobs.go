@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 
+	"postroad/internal/blob"
+	"postroad/internal/mailflow"
 	"postroad/jmap"
 )
 
@@ -17,4 +19,8 @@ type Blobs interface {
 	// OpenBlob opens a blob that the user may read in the account; the caller closes it.
 	// jmap.ErrBlobNotFound, also where there is one that he may not read.
 	OpenBlob(ctx context.Context, u *User, a *Account, id jmap.ID) (jmap.Blob, error)
+	// KeepBlob gives the octets of a blob one more holder within the unit: they stay as long
+	// as the holder's link does, whatever becomes of the blob. Those of an upload are linked,
+	// others are copied. jmap.ErrBlobNotFound.
+	KeepBlob(ctx context.Context, unit *mailflow.Unit, u *User, a *Account, id jmap.ID, holder string) (blob.Body, error)
 }
