@@ -157,7 +157,7 @@ func (m *Methods) uploadBlobs(ctx context.Context, c *jmap.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	creations, err := inOrder(args["create"])
+	creations, err := inOrder("create", args["create"])
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +182,8 @@ func (m *Methods) uploadBlobs(ctx context.Context, c *jmap.Call) (any, error) {
 }
 
 // inOrder reads creations in the order in which they are written.
-func inOrder(raw json.RawMessage) ([]jmap.Creation, error) {
-	bad := jmap.InvalidArguments("create: not a map of objects")
+func inOrder(argument string, raw json.RawMessage) ([]jmap.Creation, error) {
+	bad := jmap.InvalidArguments("%s: not a map of objects", argument)
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return nil, bad

@@ -12,8 +12,12 @@ func (m *Methods) bodyMethods() []jmap.Method {
 	mail := func(name string, do func(context.Context, *jmap.Call) (any, error)) jmap.Method {
 		return jmap.Method{Name: name, Capability: CapabilityMail, Do: do}
 	}
+	set := emailObjects.Set(nil, m.setEmails)
 	return append(m.blobMethods(),
 		emailObjects.Get(bodyArguments, m.getEmails),
+		set,
+		emailObjects.Copy(nil, m.copyEmails, set),
+		mail("Email/import", m.importEmails),
 		mail("Email/parse", m.parseEmails),
 		jmap.Method{Name: "MDN/parse", Capability: CapabilityMDN, Do: m.parseMDNs})
 }
