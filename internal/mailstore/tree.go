@@ -19,9 +19,9 @@ type Mailbox struct {
 	Name        string    // the whole name, NFC; INBOX in capitals
 	UIDValidity uint32
 	Role        imap.MailboxAttr // \Drafts …, empty: none (RFC 6154)
+	SortOrder   uint32           // where a client shows it among others (RFC 8621, 2)
 	Subscribed  bool
 	HasChildren bool
-	SortOrder   uint32    // among its siblings, for who shows them (RFC 8621, 2)
 	Recovery    *Recovery // of a recoverable mailbox only
 	ACL         ACL       // who besides the owner may do what
 
@@ -89,9 +89,6 @@ func stampPut(validity uint32) kv.Put {
 	return kv.Put{Key: treeKey, Value: v, Places: []kv.Place{{InValue: true, Offset: stampVersionOffset, Width: 8, Version: true}}}
 }
 
-// Level is the last level of its name.
-func (m *Mailbox) Level() string { return m.level }
-
 // record is the value of the mailbox's b key. The place among its siblings stands at the
 // end, where it is not 0.
 func (m *Mailbox) record() []byte {
@@ -105,6 +102,9 @@ func (m *Mailbox) record() []byte {
 	}
 	return v
 }
+
+// Level is the last level of the name.
+func (m *Mailbox) Level() string { return m.level }
 
 func readMailbox(id MailboxID, v []byte) (*Mailbox, error) {
 	r := newReader(v)
