@@ -38,11 +38,11 @@ func (m *Methods) stage(ctx context.Context, r io.Reader) (blob.Body, *message.M
 	limits := mailflow.ContentLimits{Size: m.o.MessageBytesMax, Hops: math.MaxInt} // it goes nowhere
 	body, parsed, err := mailflow.Arrive(ctx, m.house.Bodies, nil, r, limits)
 	switch {
-	case errors.Is(err, mailflow.ErrSize):
+	case errors.Is(err, blob.ErrTooLarge):
 		err = jmap.NewSetError(jmap.SetTooLarge, "the message would have more than %d octets", m.o.MessageBytesMax)
-	case errors.Is(err, mailflow.ErrHeader):
+	case errors.Is(err, message.ErrHeaderTooLarge):
 		err = jmap.NewSetError(jmap.SetTooLarge, "the header of the message is too large")
-	case errors.Is(err, mailflow.ErrSpace):
+	case errors.Is(err, blob.ErrFull):
 		err = fmt.Errorf("stage a message: %w", mailstore.ErrFull)
 	}
 	return body, parsed, err

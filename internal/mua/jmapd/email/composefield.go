@@ -103,7 +103,11 @@ func writeAddresses(to *message.Header, name string, groups []addressGroup) erro
 			list = append(list, message.Mailbox{Kind: message.KindGroupStart, Name: norm.NFC.String(*g.Name)})
 		}
 		for _, a := range g.Addresses {
-			list = append(list, mailbox(a))
+			m, ok := mailbox(a)
+			if !ok {
+				return fmt.Errorf("%q is no address", a.Email)
+			}
+			list = append(list, m)
 		}
 		if g.Name != nil {
 			list = append(list, message.Mailbox{Kind: message.KindGroupEnd})
@@ -137,20 +141,19 @@ func writeAddresses(to *message.Header, name string, groups []addressGroup) erro
 }
 
 // mailbox reads an address that a client gives. It need not be one yet: drafts have what
-// the user has typed so far.
-func mailbox(a emailAddress) message.Mailbox {
-	m := message.Mailbox{}
+// the user has typed so far. But it must not be several.
+func mailbox(a emailAddress) (m message.Mailbox, ok bool) {
 	if a.Name != nil {
 		m.Name = norm.NFC.String(*a.Name)
 	}
 	email := strings.TrimSpace(a.Email)
 	if read := message.ParseAddressList(email); len(read) == 1 && read[0].Kind == message.KindMailbox && read[0].Name == "" && read[0].Host != "" {
 		m.Local, m.Host = read[0].Local, read[0].Host
-		return m
+		return m, true
 	}
 	m.Local = email
 	if i := strings.LastIndexByte(email, '@'); i >= 0 {
 		m.Local, m.Host = email[:i], email[i+1:]
 	}
-	return m
+	return m, !strings.ContainsAny(email, ",;:<>") && !strings.Contains(m.Local, "@")
 }
