@@ -76,20 +76,21 @@ func readUTCDate(raw json.RawMessage) (time.Time, bool) {
 }
 
 // visible finds a mailbox that the user may look up, by its id or the creation id of this
-// request.
+// request; where there is none it is one without id.
 func visible(all *mailstore.Emails, c *jmap.Call, given jmap.ID) (mailstore.Visible, bool) {
+	none := mailstore.Visible{Mailbox: new(mailstore.Mailbox)}
 	id, ok := c.Resolve(given)
 	if !ok {
-		return mailstore.Visible{}, false
+		return none, false
 	}
 	box, err := mailstore.ParseObjectID('F', string(id))
 	if err != nil {
-		return mailstore.Visible{}, false
+		return none, false
 	}
 	for _, v := range all.Visible() {
 		if v.ID == box && v.Recovery == nil {
 			return v, true
 		}
 	}
-	return mailstore.Visible{}, false
+	return none, false
 }
