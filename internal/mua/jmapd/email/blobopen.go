@@ -1,6 +1,7 @@
 package email
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -158,7 +159,9 @@ func parseMessage(o *octets) (*message.Message, error) {
 		if f.Name != nil {
 			return m, nil
 		}
-		break
+		if !bytes.HasPrefix(f.Value, []byte("From ")) { // the first line of a mailbox file, which some leave there
+			break
+		}
 	}
 	return nil, errNoMessage
 }
