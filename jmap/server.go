@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -201,7 +202,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) *Problem {
 	if h == nil {
 		return problem(http.StatusNotFound, "nothing is here; the session is at %s", pathSession)
 	}
-	if !strings.Contains(methods, r.Method) || strings.ContainsAny(r.Method, ", ") {
+	if !slices.Contains(strings.Split(methods, ", "), r.Method) {
 		w.Header().Set("Allow", methods)
 		return problem(http.StatusMethodNotAllowed, "%s is possible here", methods)
 	}
