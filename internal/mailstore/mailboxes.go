@@ -13,7 +13,11 @@ import (
 
 // uses are the special uses that a mailbox can have. The others of RFC 6154 name views of
 // all mail, which no mailbox is.
-var uses = []imap.MailboxAttr{"", imap.AttrArchive, imap.AttrDrafts, imap.AttrJunk, imap.AttrSent, imap.AttrTrash}
+var uses = []imap.MailboxAttr{"", imap.AttrArchive, imap.AttrDrafts, imap.AttrImportant, imap.AttrJunk, imap.AttrMemos,
+	imap.AttrScheduled, imap.AttrSent, imap.AttrSnoozed, imap.AttrTrash}
+
+// CanBe tells whether a mailbox can have a special use.
+func CanBe(role imap.MailboxAttr) bool { return role != "" && slices.Contains(uses, role) }
 
 // subscriptionsMoved is how many subscriptions a RENAME takes along; where there are more
 // they stay with the old names.
@@ -107,7 +111,11 @@ func (g *grow) put(m *Mailbox) {
 		return
 	}
 	b.Puts = append(b.Puts, kv.Put{Key: key(keyMailbox, m.ID), Value: m.record()})
-	logMailbox(b, m.ID)
+	what := byte(mailboxMade)
+	if old := g.tree.ID(m.ID); old != nil && old.Recovery == nil {
+		what = mailboxChanged
+	}
+	logMailboxAs(b, m.ID, what)
 }
 
 // role gives a mailbox a special use and takes it from the one that had it.
@@ -310,10 +318,29 @@ func (g *grow) delete(m *Mailbox) error {
 		g.discard(m, n)
 	}
 	g.keepName(m)
-	logMailbox(g.batch(), m.ID)
+	if err := g.tellGone(m, n); err != nil {
+		return err
+	}
 	id, s := g.a.id, g.a.store
 	g.u.After(g.a.space, func(r kv.Result) { s.moved(id, r.Version, []MailboxID{m.ID}) })
 	return g.charge(-n.octets, -n.messages)
+}
+
+// tellGone logs that a mailbox goes, with what is in it.
+func (g *grow) tellGone(m *Mailbox, n tally) error {
+	if n.messages > changesTold {
+		logMailboxAs(g.batch(), m.ID, mailboxUntold)
+	} else if n.messages > 0 {
+		s := &Snapshot{account: g.a, mailbox: m.ID}
+		if err := s.load(g.snap); err != nil {
+			return err
+		}
+		s.count()
+		logGone(g.batch(), m.ID, s)
+	}
+	b := g.batch()
+	logMailboxAs(b, m.ID, mailboxGone)
+	return nil
 }
 
 // discard takes away what is known of a mailbox beside its record, and leaves its entries
@@ -346,6 +373,9 @@ func (a *Account) Subscribe(ctx context.Context, name string, on bool) error {
 		default:
 			b := g.batch()
 			b.Deletes = append(b.Deletes, subscriptionKey(clean))
+		}
+		if m := g.tree.byName[clean]; m != nil {
+			logMailbox(g.batch(), m.ID)
 		}
 		return nil
 	})

@@ -65,6 +65,7 @@ var (
 	ErrUse         = errors.New("mailstore: not a special use of a mailbox")
 	ErrName        = errors.New("mailstore: not a mailbox name")
 	ErrHasChildren = errors.New("mailstore: the mailbox has children")
+	ErrNotEmpty    = errors.New("mailstore: the mailbox is not empty")
 	ErrInUse       = errors.New("mailstore: the mailbox may not be deleted") // INBOX
 	ErrOverQuota   = errors.New("mailstore: over quota")
 	ErrTooLarge    = errors.New("mailstore: over a limit of size")
@@ -82,7 +83,7 @@ const (
 	LevelBytesMax  = 255    // octets in one level of a name
 	NameBytesMax   = 500    // octets in a whole name
 	KeywordsMax    = 56     // different keywords in one mailbox
-	KeywordBytes   = 128    // octets in a keyword
+	KeywordBytes   = 255    // octets in a keyword (RFC 8621, 4.1.1)
 	Separator      = "/"    // between the levels of a name
 	referencesMax  = 20     // Message-IDs looked up to find a message's thread
 	accountsCached = 10_000 // accounts held by a Store, at most, beside those in use
@@ -95,6 +96,8 @@ type Options struct {
 	Log       *slog.Logger  // nil: slog.Default
 	Poll      time.Duration // between looks at the versions of watched accounts; 0: 5 s
 	ViewBytes int64         // memory for views that nobody has open; 0: 64 MB
+
+	EmailBytes int64 // memory for Emails, the columns of their mailboxes included; 0: 64 MB
 
 	// Undelete is for how long what was expunged or deleted can be brought back; 0: not at all.
 	Undelete time.Duration

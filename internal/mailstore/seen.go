@@ -173,6 +173,7 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 	}
 	var n tally
 	var changed []*slot
+	var read imap.UIDSet
 	eachSlot(chunks, uids, func(k *chunk, s *slot) {
 		if !s.live() {
 			return
@@ -195,6 +196,7 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 		if (to^flags)&Seen != 0 {
 			*mine = seenSlot{stated: true, seen: to&Seen != 0}
 			states.changed = true
+			read.Add(s.UID)
 		}
 		if (to^flags)&^Seen != 0 {
 			to = to&^Seen | s.Flags&Seen
@@ -205,7 +207,11 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 		}
 		out.Changed.Add(s.UID)
 	})
-	return out, w.putOfReader(mailbox, c.Reader, chunks, changed, n, own, out)
+	if err := w.putOfReader(mailbox, c.Reader, chunks, changed, n, own, out); err != nil || len(read) == 0 {
+		return out, err
+	}
+	logSeen(w.batch(), mailbox, c.Reader, read)
+	return out, nil
 }
 
 // seenStates reads the reader's chunks for those of the mailbox.
@@ -248,14 +254,20 @@ func (w *work) putOfReader(mailbox MailboxID, reader AccountID, chunks []*chunk,
 			b.Puts = append(b.Puts, c.put())
 		}
 	}
-	s, id := w.a.store, w.a.id
 	if mine {
-		b.Puts = append(b.Puts, kv.Put{Key: key(keySeen, mailbox, reader), Value: append([]byte{format1}, make([]byte, 8)...),
-			Places: []kv.Place{{InValue: true, Offset: seenStampOffset, Width: 8, Version: true}}})
-		w.u.After(w.a.space, func(r kv.Result) { s.moved(id, r.Version, []MailboxID{mailbox}) })
+		w.seenBy(mailbox, reader)
 	}
 	w.u.After(w.a.space, func(r kv.Result) { out.ModSeq = uint64(r.Version) })
 	return nil
+}
+
+// seenBy gives a mailbox the commit's mod-sequence for one reader, and wakes all.
+func (w *work) seenBy(mailbox MailboxID, reader AccountID) {
+	b := w.batch()
+	b.Puts = append(b.Puts, kv.Put{Key: key(keySeen, mailbox, reader), Value: append([]byte{format1}, make([]byte, 8)...),
+		Places: []kv.Place{{InValue: true, Offset: seenStampOffset, Width: 8, Version: true}}})
+	s, id := w.a.store, w.a.id
+	w.u.After(w.a.space, func(r kv.Result) { s.moved(id, r.Version, []MailboxID{mailbox}) })
 }
 
 // StatusAs is Status as a reader has it: unseen is what he has not read.
@@ -419,6 +431,11 @@ func (o *overlay) refresh(ctx context.Context) (*Snapshot, error) {
 	if err != nil || base.version != snap.Version() {
 		return nil, err
 	}
+	return o.lay(snap, base)
+}
+
+// lay lays the overlay over the columns of a snapshot.
+func (o *overlay) lay(snap kv.Snapshot, base *Snapshot) (*Snapshot, error) {
 	highest, err := readSeenHighest(snap, base.mailbox, o.reader)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type Mailbox struct {
 	Name        string    // the whole name, NFC; INBOX in capitals
 	UIDValidity uint32
 	Role        imap.MailboxAttr // \Drafts …, empty: none (RFC 6154)
+	SortOrder   uint32           // where a client shows it among others (RFC 8621, 2)
 	Subscribed  bool
 	HasChildren bool
 	Recovery    *Recovery // of a recoverable mailbox only
@@ -88,19 +89,30 @@ func stampPut(validity uint32) kv.Put {
 	return kv.Put{Key: treeKey, Value: v, Places: []kv.Place{{InValue: true, Offset: stampVersionOffset, Width: 8, Version: true}}}
 }
 
-// record is the value of the mailbox's b key.
+// record is the value of the mailbox's b key. The place among its siblings stands at the
+// end, where it is not 0.
 func (m *Mailbox) record() []byte {
 	v := append(make([]byte, 0, 32+len(m.level)), format1)
 	v = binary.BigEndian.AppendUint64(v, uint64(m.Parent))
 	v = binary.BigEndian.AppendUint32(v, m.UIDValidity)
 	v = appendText(v, string(m.Role))
-	return appendText(v, m.level)
+	v = appendText(v, m.level)
+	if m.SortOrder != 0 {
+		v = binary.AppendUvarint(v, uint64(m.SortOrder))
+	}
+	return v
 }
+
+// Level is the last level of the name.
+func (m *Mailbox) Level() string { return m.level }
 
 func readMailbox(id MailboxID, v []byte) (*Mailbox, error) {
 	r := newReader(v)
 	m := &Mailbox{ID: id, raw: bytes.Clone(v), Parent: r.id(), UIDValidity: r.uint32()}
 	m.Role, m.level = imap.MailboxAttr(r.text()), string(r.text())
+	if len(r.b) > 0 {
+		m.SortOrder = uint32(r.count(SortOrderMax))
+	}
 	return m, r.err("record of mailbox " + id.String())
 }
 
