@@ -80,3 +80,20 @@ func (c *Call) Also(name string, args any) error {
 	c.request.more = append(c.request.more, Invocation{Name: name, Args: raw, ID: c.ID})
 	return nil
 }
+
+// Decode reads the arguments of a method that is none of the standard ones; names are those
+// that it has.
+func (c *Call) Decode(into any, names ...string) error {
+	a, err := readArguments(c.Args)
+	if err != nil {
+		return err
+	}
+	var all Properties
+	if err := a.rest(names, &all); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(c.Args, into); err != nil {
+		return InvalidArguments("an argument is of the wrong type")
+	}
+	return nil
+}

@@ -52,3 +52,31 @@ func (a *QueryChangesArgs) Difference(changed, destroyed, now []ID, state string
 	}
 	return r, nil
 }
+
+// Meets tells whether an object meets a filter (RFC 8620, 5.5), nil being met by all;
+// condition tells whether it meets one condition.
+func (f *Filter) Meets(condition func(Properties) (bool, error)) (bool, error) {
+	if f == nil {
+		return true, nil
+	}
+	if f.Operator == "" {
+		return condition(f.Condition)
+	}
+	met := 0
+	for _, part := range f.Conditions {
+		is, err := part.Meets(condition)
+		if err != nil {
+			return false, err
+		}
+		if is {
+			met++
+		}
+	}
+	switch f.Operator {
+	case "AND":
+		return met == len(f.Conditions), nil
+	case "OR":
+		return met > 0, nil
+	}
+	return met == 0, nil // NOT: none of them
+}

@@ -93,7 +93,7 @@ func (s *shelf) placed(p Position) []*record {
 
 // script is what callers see of a record.
 func (s *shelf) script(r *record) Script {
-	return Script{Name: r.name, SizeBytes: r.size, Changed: r.version.Time(), Version: r.version,
+	return Script{ID: r.id, Name: r.name, SizeBytes: r.size, Changed: r.version.Time(), Version: r.version,
 		Active: r.id == s.active, Position: r.position, Order: r.order}
 }
 

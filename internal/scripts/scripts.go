@@ -121,6 +121,7 @@ const (
 
 // Script is what is known of a stored script.
 type Script struct {
+	ID        hlc.ID // stays through renames and new contents
 	Name      string
 	SizeBytes int64
 	Changed   time.Time // of the content

@@ -50,6 +50,16 @@ func (s *Store) List(ctx context.Context, o Owner) ([]Script, error) {
 	return list, nil
 }
 
+// State names the scripts of an owner at one moment: another one after any change.
+func (s *Store) State(ctx context.Context, o Owner) (hlc.ID, error) {
+	r, err := s.read(ctx, o, nil)
+	if err != nil {
+		return 0, storageError("read the state of scripts", err)
+	}
+	defer r.close()
+	return r.shelf.change, nil
+}
+
 // Get returns the content of a script, ErrNoScript when there is none.
 func (s *Store) Get(ctx context.Context, o Owner, name string) (*Source, error) {
 	r, err := s.read(ctx, o, nil)

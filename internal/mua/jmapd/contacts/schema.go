@@ -53,6 +53,11 @@ var (
 	anything = func(string, json.RawMessage) error { return nil }
 )
 
+// refused is for what is not kept: pictures are data: URIs, within the size of a card.
+func refused(where string, _ json.RawMessage) error {
+	return wrongShape(where, "left out: give the octets as a data: URI")
+}
+
 // number is an UnsignedInt within bounds.
 func number(least, most float64) shape {
 	return func(where string, raw json.RawMessage) error {
@@ -225,7 +230,7 @@ var cardShape = fields{
 	"schedulingAddresses": byID(object("SchedulingAddress", with(fields{"uri": word}), "uri")),
 	"addresses":           byID(place),
 	"cryptoKeys":          resource("CryptoKey", nil), "directories": resource("Directory", fields{"listAs": number(1, jmap.MaxInt)}),
-	"links": resource("Link", nil), "media": resource("Media", fields{"blobId": word}),
+	"links": resource("Link", nil), "media": resource("Media", fields{"blobId": refused}),
 	"localizations": each(each(anything)),
 	"anniversaries": byID(object("Anniversary", fields{"kind": word, "date": date, "place": place, "contexts": each(truth)}, "kind", "date")),
 	"keywords":      each(truth), "notes": byID(object("Note", fields{"note": text, "created": moment, "author": author}, "note")),

@@ -203,7 +203,7 @@ func (m *Methods) noticeQueryChanges(ctx context.Context, c *jmap.Call, args *jm
 func queryNotices(list []*notice, f *jmap.Filter, by []jmap.Comparator) ([]jmap.ID, error) {
 	var found []*notice
 	for _, n := range list {
-		is, err := matches(f, n.meets)
+		is, err := f.Meets(n.meets)
 		if err != nil {
 			return nil, err
 		}
@@ -227,7 +227,7 @@ func queryNotices(list []*notice, f *jmap.Filter, by []jmap.Comparator) ([]jmap.
 }
 
 // meets tells whether a notification meets a condition.
-func (n *notice) meets(f *jmap.Filter) (bool, error) {
+func (n *notice) meets(f jmap.Properties) (bool, error) {
 	wants, err := conditions(f, nil, "after", "before", "objectType", "objectAccountId")
 	if err != nil {
 		return false, err

@@ -277,7 +277,7 @@ func (m *Methods) queryPrincipals(ctx context.Context, u *access.User, list []*p
 	}
 	var found []*principal
 	for _, p := range list {
-		is, err := matches(f, func(f *jmap.Filter) (bool, error) { return p.meets(f) })
+		is, err := f.Meets(p.meets)
 		if err != nil {
 			return nil, err
 		}
@@ -314,7 +314,7 @@ func sortPrincipals(list []*principal, by []jmap.Comparator) {
 }
 
 // meets tells whether the principal meets a condition (RFC 9670, 2.4.1).
-func (p *principal) meets(f *jmap.Filter) (bool, error) {
+func (p *principal) meets(f jmap.Properties) (bool, error) {
 	lists := map[string][]string{"accountIds": nil}
 	wants, err := conditions(f, lists, "email", "name", "text", "type", "timeZone")
 	if err != nil {

@@ -144,7 +144,7 @@ func (m *Methods) quotaChanges(ctx context.Context, c *jmap.Call, args *jmap.Cha
 func (q *quotas) query(c *jmap.Call, f *jmap.Filter, by []jmap.Comparator) ([]jmap.ID, error) {
 	var found []jmap.Object
 	for _, o := range q.list(c) {
-		is, err := matches(f, func(f *jmap.Filter) (bool, error) { return quotaCondition(f, o) })
+		is, err := f.Meets(func(f jmap.Properties) (bool, error) { return quotaCondition(f, o) })
 		if err != nil {
 			return nil, err
 		}
@@ -180,7 +180,7 @@ func (q *quotas) query(c *jmap.Call, f *jmap.Filter, by []jmap.Comparator) ([]jm
 }
 
 // quotaCondition tells whether a quota meets a condition (RFC 9425, 4.4).
-func quotaCondition(f *jmap.Filter, o jmap.Object) (bool, error) {
+func quotaCondition(f jmap.Properties, o jmap.Object) (bool, error) {
 	wants, err := conditions(f, nil, "name", "scope", "resourceType", "type")
 	if err != nil {
 		return false, err

@@ -105,9 +105,9 @@ func pick(o jmap.Object, args *jmap.GetArgs) jmap.Object {
 
 // conditions reads the properties of a filter's condition as Strings; null is as if it were
 // not there. Lists go into lists.
-func conditions(f *jmap.Filter, lists map[string][]string, names ...string) (map[string]string, error) {
+func conditions(f jmap.Properties, lists map[string][]string, names ...string) (map[string]string, error) {
 	out := map[string]string{}
-	for name, raw := range f.Condition {
+	for name, raw := range f {
 		var s *string
 		if _, ok := lists[name]; ok {
 			var l []string
@@ -128,32 +128,4 @@ func conditions(f *jmap.Filter, lists map[string][]string, names ...string) (map
 		}
 	}
 	return out, nil
-}
-
-// matches tells whether one object meets a filter; condition says whether it meets one
-// condition.
-func matches(f *jmap.Filter, condition func(*jmap.Filter) (bool, error)) (bool, error) {
-	if f == nil {
-		return true, nil
-	}
-	if f.Operator == "" {
-		return condition(f)
-	}
-	met := 0
-	for _, part := range f.Conditions {
-		is, err := matches(part, condition)
-		if err != nil {
-			return false, err
-		}
-		if is {
-			met++
-		}
-	}
-	switch f.Operator {
-	case "AND":
-		return met == len(f.Conditions), nil
-	case "OR":
-		return met > 0, nil
-	}
-	return met == 0, nil // NOT: none of them
 }
