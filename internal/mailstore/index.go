@@ -18,7 +18,7 @@ import (
 // Bounds of indexing.
 const (
 	termsCached   = 32  // records of terms kept for the other recipients of a message
-	foldAfter     = 256 // messages after which an account's records are folded at once
+	foldAfter     = 512 // messages after which an account's records are folded at once
 	foldLeast     = 64  // below which they are left as they are
 	backfillCount = 64  // messages that a back-fill takes at a time
 )

@@ -42,7 +42,7 @@ func TestIndex(t *testing.T) {
 	f := newFixture(t)
 	ctx := t.Context()
 	f.append("INBOX", 200, 0)
-	f.wantFinds("at once", "body 17", 0, 0) // two pieces prove nothing
+	f.wantFinds("at once", "body 17", 11, 0) // 17 and 170 to 179: proven by where the words stand
 	f.wantFinds("at once", "body", 200, 0)
 	must(t, f.a.TendIndex(ctx, nil))
 	f.wantFinds("merged", "body", 200, 0)
@@ -106,8 +106,8 @@ func TestIndexCheck(t *testing.T) {
 	search.PrepareDrop(&b, ids[0])
 	put(b)
 	b = kv.Batch{}
-	search.Prepare(&b, ids[1], search.Record{1, 0, 'b', 1, 3, 'f', 'o', 'x'})
-	search.Prepare(&b, 77, search.Record{1, 0, 'b', 1, 3, 'f', 'o', 'x'})
+	search.Prepare(&b, ids[1], search.Record{2, 0, 0, 'b', 1, 3, 'f', 'o', 'x'})
+	search.Prepare(&b, 77, search.Record{2, 0, 0, 'b', 1, 3, 'f', 'o', 'x'})
 	put(b)
 	var all []string
 	must(t, f.a.Check(ctx, true, func(x Finding) { all = append(all, x.Text) }))

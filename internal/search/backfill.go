@@ -18,16 +18,16 @@ const complete = MessageID(math.MaxUint64)
 func PrepareNew(b *kv.Batch) { b.Puts = append(b.Puts, backfillPut(complete)) }
 
 func backfillPut(to MessageID) kv.Put {
-	return kv.Put{Key: backfillKey, Value: binary.BigEndian.AppendUint64([]byte{format1}, uint64(to))}
+	return kv.Put{Key: backfillKey, Value: binary.BigEndian.AppendUint64([]byte{format}, uint64(to))}
 }
 
 // readBackfill reads from which message on some may have no terms.
 func readBackfill(snap kv.Snapshot) (MessageID, error) {
 	v, err := get(snap, backfillKey)
-	if v == nil {
+	if v == nil || outdated(v) {
 		return 0, err
 	}
-	if len(v) != 9 || v[0] != format1 {
+	if len(v) != 9 || v[0] != format {
 		return 0, fmt.Errorf("%w: mark of the back-fill", ErrDamaged)
 	}
 	return MessageID(binary.BigEndian.Uint64(v[1:])), nil
@@ -62,6 +62,7 @@ func ReadWork(snap kv.Snapshot) (w Work, err error) {
 		return w, err
 	}
 	w.Whole = w.From == complete
+	var last MessageID
 	for e, err := range snap.Scan(kindRange(keyRecord)) {
 		if err != nil {
 			return w, fmt.Errorf("scan: %w", err)
@@ -70,10 +71,14 @@ func ReadWork(snap kv.Snapshot) (w Work, err error) {
 		if err != nil {
 			return w, err
 		}
+		if id == last { // the next piece
+			continue
+		}
+		last = id
 		if w.Records++; w.Records == workRecords {
 			break
 		}
-		if len(e.Value) > 1 && e.Value[1]&recordPending != 0 && len(w.Pending) < workPending {
+		if Record(e.Value).Pending() && len(w.Pending) < workPending {
 			w.Pending = append(w.Pending, id)
 		}
 	}
@@ -111,7 +116,7 @@ func longRecord(m *message.Message, r io.ReaderAt) ([][]byte, error) {
 	defer builders.Put(b)
 	err := b.read(m, r, LongTextMax)
 	if err == ErrTooLong {
-		b.full, err = true, nil
+		b.flags, err = b.flags|recordOpaque|recordLoose, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the texts of a message: %w", err)

@@ -137,25 +137,31 @@ func BenchmarkIndex(b *testing.B) {
 		fields Fields
 		needle string
 	}{{"body rare word", body, "zanzibarword"}, {"text rare word", text, "zanzibarword"}, {"body common word", body, w.words[3]}, {"body two letters", body, "st"},
-		{"body one letter", body, "a"}, {"body phrase", body, "of the island"}, {"body none", body, "qqqq"}, {"body end", body, "barword of"}} {
+		{"body one letter", body, "a"}, {"body phrase", body, "of the island"}, {"body none", body, "qqqq"}, {"body end", body, "barword of"},
+		{"body common phrase", body, w.words[0] + " " + w.words[1]}, {"text common phrase", text, w.words[0] + " " + w.words[1]},
+		{"body common phrase of three", body, w.words[1] + " " + w.words[2] + " " + w.words[0]}, {"body phrase half common", body, w.words[0] + " " + w.words[200]}} {
 		b.Run(c.name, func(b *testing.B) {
-			hits := 0
+			hits, open := 0, 0
 			used := cpu()
 			for b.Loop() {
 				found, err := f.x.Find(ctx, []*Needle{NewNeedle(c.fields, c.needle)}, nil)
 				must(b, err)
-				hits = 0
+				hits, open = 0, 0
 				for _, id := range f.ids {
-					if found.State(found.Place(id), 0) != No {
+					switch found.State(found.Place(id), 0) {
+					case Yes:
 						hits++
+					case Maybe:
+						open++
 					}
 				}
 			}
 			b.ReportMetric(float64(hits), "hits")
+			b.ReportMetric(float64(open), "left-open")
 			b.ReportMetric(float64((cpu()-used).Microseconds())/1000/float64(b.N), "cpu-ms/query")
 		})
 	}
-	for _, text := range []string{"zanzibarwords", "\"of the island\"", w.words[3] + " " + w.words[50], "ba*", "-" + w.words[3]} {
+	for _, text := range []string{"zanzibarwords", "\"of the island\"", w.words[3] + " " + w.words[50], "\"" + w.words[0] + " " + w.words[1] + "\"", "ba*", "-" + w.words[3]} {
 		b.Run("query "+text, func(b *testing.B) {
 			used := cpu()
 			for b.Loop() {
@@ -184,7 +190,7 @@ func (f *fixture) size() (keys int, dictionary, postings int64) {
 		for e, err := range snap.Scan(kv.Prefix([]byte{keySpace})) {
 			must(f, err)
 			keys++
-			if n := int64(len(e.Key) + len(e.Value)); e.Key[1] == keyPostings || e.Key[1] == keyRecord {
+			if n := int64(len(e.Key) + len(e.Value)); e.Key[1] == keyPostings || e.Key[1] == keyPlaces || e.Key[1] == keyRecord {
 				postings += n
 			} else {
 				dictionary += n

@@ -72,8 +72,11 @@ func (s *segment) check(snap kv.Snapshot, has map[MessageID]*Checked) error {
 				return false
 			}
 			last = append(last[:0], t.key...)
-			sum := termSum(f, t.key)
-			failed = p.each(t, func(n uint32) { sums[n] += sum })
+			sum, docs := termSum(f, t.key), 0
+			failed = p.each(&t.extent, func(n uint32) { sums[n], docs = sums[n]+sum, docs+1 })
+			if failed == nil {
+				failed = p.checkPlaces(&t.extent, docs)
+			}
 			return failed == nil
 		})
 		if failed != nil {
@@ -89,9 +92,28 @@ func (s *segment) check(snap kv.Snapshot, has map[MessageID]*Checked) error {
 	return nil
 }
 
+// checkPlaces reads the occurrences of a term in so many documents.
+func (p *postings) checkPlaces(t *extent, docs int) error {
+	v, err := p.occurrences(t)
+	if err != nil || t.bits == 0 {
+		return err
+	}
+	r := occurrenceReader{octets: v, end: t.bits}
+	var all []occurrence
+	for range docs {
+		if all, _, err = r.next(all[:0]); err != nil {
+			return err
+		}
+	}
+	if r.at != t.bits {
+		return fmt.Errorf("%w: occurrences", ErrDamaged)
+	}
+	return nil
+}
+
 func checkRecords(snap kv.Snapshot, has map[MessageID]*Checked, fault func(error)) error {
 	var last MessageID
-	seen := map[string]bool{}
+	var r *recordSum
 	for e, err := range snap.Scan(kindRange(keyRecord)) {
 		if err != nil {
 			return fmt.Errorf("scan: %w", err)
@@ -101,31 +123,44 @@ func checkRecords(snap kv.Snapshot, has map[MessageID]*Checked, fault func(error
 			return err
 		}
 		if id != last {
-			clear(seen)
-			has[id], last = &Checked{}, id
+			r = newRecordSum()
+			has[id], last = &r.Checked, id
 		}
-		if err := has[id].record(e.Value, seen); err != nil {
+		if err := r.piece(e.Value); err != nil {
 			fault(fmt.Errorf("message %s: %w", id, err))
 		}
 	}
 	return nil
 }
 
-// record adds up the terms of a piece of a record, each once.
-func (c *Checked) record(v []byte, seen map[string]bool) error {
-	var k []byte
-	count := func(f Field, term []byte) {
-		k = appendTermKey(append(k[:0], byte(f)), term)
-		if !seen[string(k)] {
-			seen[string(k)] = true
-			c.Terms += termSum(f, k[1:])
-		}
+// recordSum adds up the terms of a record.
+type recordSum struct {
+	Checked
+	reader recordReader
+	key    []byte
+}
+
+func newRecordSum() *recordSum {
+	r := &recordSum{}
+	r.reader.term = func(field, _ int, text []byte) {
+		r.key = appendTermKey(r.key[:0], text)
+		r.Terms += termSum(allFields[field], r.key)
 	}
-	flags, err := eachTerm(v, count)
-	if flags&recordOpaque != 0 {
-		count(opaqueField, opaqueTerm)
+	return r
+}
+
+// piece adds up the terms of a piece.
+func (r *recordSum) piece(v []byte) error {
+	if outdated(v) {
+		r.Pending = true
+		return nil
 	}
-	c.Pending = c.Pending || flags&recordPending != 0
+	before := r.reader.flags
+	err := r.reader.piece(v)
+	if r.reader.flags&^before&recordOpaque != 0 {
+		r.Terms += termSum(opaqueField, opaqueTerm)
+	}
+	r.Pending = r.reader.flags&recordPending != 0
 	return err
 }
 
@@ -135,12 +170,11 @@ func Sum(m *message.Message, r io.ReaderAt) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var c Checked
-	seen := map[string]bool{}
+	sum := newRecordSum()
 	for _, p := range pieces {
-		if err := c.record(p, seen); err != nil {
+		if err := sum.piece(p); err != nil {
 			return 0, err
 		}
 	}
-	return c.Terms, nil
+	return sum.Terms, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"postroad/internal/kv"
 	"postroad/internal/kv/hlc"
@@ -13,12 +14,16 @@ import (
 // its plain form, so that what index semantics take for one lie together; where the term
 // itself differs it follows behind an octet of zero.
 //
-// Block: format, place of its first postings in the field's stream; then for each term the
-// octets it shares with the one before, those it adds, and its postings: twice their
-// length, or twice the number of its only document and one.
+// Block: format, places of its first postings and occurrences in the field's streams; then
+// for each term the octets it shares with the one before, those it adds, and its postings:
+// their length, or the number of its only document, times four, and 1 for the latter; and 2
+// more where it has occurrences, whose bits are counted behind it.
 const (
 	blockOctets = 8 << 10  // of a block of the dictionary, about
-	pieceOctets = 24 << 10 // of a piece of the postings
+	pieceOctets = 24 << 10 // of a piece of a stream
+
+	termSingle = 1
+	termPlaces = 2
 )
 
 // appendTermKey appends a folded term as the dictionary keeps it.
@@ -54,13 +59,22 @@ type termWriter struct {
 	block    []byte
 	first    []byte // key of the block's first term
 	last     []byte
-	postings []byte // of the piece under way
-	piece    int    // its number
+	postings streamWriter
+	places   streamWriter
 	scratch  []byte
 }
 
-// add writes a term with its documents, which ascend.
-func (w *termWriter) add(field Field, k []byte, docs []uint32) error {
+// streamWriter cuts a stream into pieces.
+type streamWriter struct {
+	piece []byte // under way
+	n     int    // its number
+}
+
+func (s *streamWriter) offset() uint64 { return uint64(s.n*pieceOctets + len(s.piece)) }
+
+// add writes a term with its documents, which ascend, and its occurrences in them; nil:
+// nothing is known of any.
+func (w *termWriter) add(field Field, k []byte, docs []uint32, places *bitWriter) error {
 	if field != w.field {
 		if err := w.endField(); err != nil {
 			return err
@@ -68,7 +82,8 @@ func (w *termWriter) add(field Field, k []byte, docs []uint32) error {
 		w.field = field
 	}
 	if len(w.block) == 0 {
-		w.block = binary.AppendUvarint(append(w.block, format1), uint64(w.piece*pieceOctets+len(w.postings)))
+		w.block = binary.AppendUvarint(append(w.block, format), w.postings.offset())
+		w.block = binary.AppendUvarint(w.block, w.places.offset())
 		w.first, w.last = append(w.first[:0], k...), w.last[:0]
 	}
 	shared := 0
@@ -79,12 +94,22 @@ func (w *termWriter) add(field Field, k []byte, docs []uint32) error {
 	w.block = binary.AppendUvarint(w.block, uint64(len(k)-shared))
 	w.block = append(w.block, k[shared:]...)
 	w.last = append(w.last[:0], k...)
+	head := uint64(0)
+	if places != nil {
+		head = termPlaces
+	}
 	if len(docs) == 1 {
-		w.block = binary.AppendUvarint(w.block, uint64(docs[0])<<1|1)
+		w.block = binary.AppendUvarint(w.block, uint64(docs[0])<<2|head|termSingle)
 	} else {
 		w.scratch = appendPostings(w.scratch[:0], docs, w.docs)
-		w.block = binary.AppendUvarint(w.block, uint64(len(w.scratch))<<1)
-		if err := w.write(w.scratch); err != nil {
+		w.block = binary.AppendUvarint(w.block, uint64(len(w.scratch))<<2|head)
+		if err := w.write(keyPostings, &w.postings, w.scratch); err != nil {
+			return err
+		}
+	}
+	if places != nil {
+		w.block = binary.AppendUvarint(w.block, uint64(places.length()))
+		if err := w.write(keyPlaces, &w.places, places.finish()); err != nil {
 			return err
 		}
 	}
@@ -94,14 +119,14 @@ func (w *termWriter) add(field Field, k []byte, docs []uint32) error {
 	return nil
 }
 
-// write adds to the stream of postings.
-func (w *termWriter) write(p []byte) error {
+// write adds to a stream.
+func (w *termWriter) write(kind byte, s *streamWriter, p []byte) error {
 	for len(p) > 0 {
-		n := min(len(p), pieceOctets-len(w.postings))
-		w.postings = append(w.postings, p[:n]...)
+		n := min(len(p), pieceOctets-len(s.piece))
+		s.piece = append(s.piece, p[:n]...)
 		p = p[n:]
-		if len(w.postings) == pieceOctets {
-			if err := w.endPiece(); err != nil {
+		if len(s.piece) == pieceOctets {
+			if err := w.endPiece(kind, s); err != nil {
 				return err
 			}
 		}
@@ -109,13 +134,13 @@ func (w *termWriter) write(p []byte) error {
 	return nil
 }
 
-func (w *termWriter) endPiece() error {
-	if len(w.postings) == 0 {
+func (w *termWriter) endPiece(kind byte, s *streamWriter) error {
+	if len(s.piece) == 0 {
 		return nil
 	}
-	err := w.put(pieceKey(keyPostings, w.segment, w.field, w.piece), w.postings)
-	w.postings = make([]byte, 0, pieceOctets)
-	w.piece++
+	err := w.put(pieceKey(kind, w.segment, w.field, s.n), bytes.Clone(s.piece))
+	s.piece = s.piece[:0]
+	s.n++
 	return err
 }
 
@@ -123,8 +148,8 @@ func (w *termWriter) endBlock() error {
 	if len(w.block) == 0 {
 		return nil
 	}
-	err := w.put(termKey(w.segment, w.field, w.first), w.block)
-	w.block = make([]byte, 0, blockOctets+termMax)
+	err := w.put(termKey(w.segment, w.field, w.first), bytes.Clone(w.block))
+	w.block = w.block[:0]
 	return err
 }
 
@@ -132,23 +157,40 @@ func (w *termWriter) endField() error {
 	if err := w.endBlock(); err != nil {
 		return err
 	}
-	err := w.endPiece()
-	w.piece = 0
+	if err := w.endPiece(keyPostings, &w.postings); err != nil {
+		return err
+	}
+	err := w.endPiece(keyPlaces, &w.places)
+	w.postings.n, w.places.n = 0, 0
 	return err
 }
 
 // found is a term as a dictionary gives it. The slices are valid until the next one.
 type found struct {
-	key    []byte
+	key []byte
+	extent
+	shared int // octets of key that are those of the term before
+}
+
+// extent tells where postings and occurrences of a term lie.
+type extent struct {
 	single int // its only document, −1: see the stream
 	offset int64
 	length int
+	place  int64 // of the occurrences, in octets
+	bits   int   // of the occurrences; 0: nothing is known
 }
+
+// placeOctets is how many octets the occurrences are.
+func (t *extent) placeOctets() int { return (t.bits + 7) / 8 }
+
+// bitsMax bounds the occurrences of a term in a segment.
+const bitsMax = 1<<31 - 1
 
 // eachInBlock calls f for the terms of a block until f returns false.
 func eachInBlock(v []byte, key []byte, f func(*found) bool) (more bool, k []byte, err error) {
 	r := newReader(v)
-	t := found{key: key[:0], offset: int64(r.uvarint())}
+	t := found{key: key[:0], extent: extent{offset: int64(r.uvarint()), place: int64(r.uvarint())}}
 	for len(r.b) > 0 {
 		shared, added := int(r.uvarint()), int(r.uvarint())
 		suffix := r.take(added)
@@ -156,12 +198,14 @@ func eachInBlock(v []byte, key []byte, f func(*found) bool) (more bool, k []byte
 			r.fail()
 			break
 		}
-		t.key = append(t.key[:shared], suffix...)
+		t.key, t.shared = append(t.key[:shared], suffix...), shared
 		p := r.uvarint()
-		if p&1 != 0 {
-			t.single, t.length = int(p>>1), 0
-		} else {
-			t.single, t.length = -1, int(p>>1)
+		t.single, t.length, t.bits = -1, int(p>>2), 0
+		if p&termSingle != 0 {
+			t.single, t.length = int(p>>2), 0
+		}
+		if p&termPlaces != 0 {
+			t.bits = r.count(bitsMax)
 		}
 		if t.length < 0 || t.length > 1<<20 || r.bad {
 			r.fail()
@@ -171,6 +215,7 @@ func eachInBlock(v []byte, key []byte, f func(*found) bool) (more bool, k []byte
 			return false, t.key, nil
 		}
 		t.offset += int64(t.length)
+		t.place += int64(t.placeOctets())
 	}
 	return true, t.key, r.err("block of a dictionary")
 }
@@ -194,9 +239,11 @@ func (s *segment) eachTermFrom(snap kv.Snapshot, field Field, from []byte, f fun
 			return fmt.Errorf("scan: %w", err)
 		}
 		var more bool
-		more, key, err = eachInBlock(e.Value, key, func(t *found) bool {
-			return bytes.Compare(t.key, from) < 0 || f(t)
-		})
+		each := f
+		if len(from) > 0 { // the first block may begin before
+			each = func(t *found) bool { return bytes.Compare(t.key, from) < 0 || f(t) }
+		}
+		more, key, err = eachInBlock(e.Value, key, each)
 		if err != nil || !more {
 			return err
 		}
@@ -204,9 +251,22 @@ func (s *segment) eachTermFrom(snap kv.Snapshot, field Field, from []byte, f fun
 	return nil
 }
 
-// postings reads the postings of terms, those close together with few reads.
+// postings reads postings and occurrences of terms, those close together with few reads.
 type postings struct {
+	segment *segment
+	lists   streamReader
+	places  streamReader
+}
+
+func newPostings(snap kv.Snapshot, s *segment, field Field) *postings {
+	return &postings{segment: s, lists: streamReader{snap, keyPostings, s, field, -1, nil, nil},
+		places: streamReader{snap, keyPlaces, s, field, -1, nil, nil}}
+}
+
+// streamReader reads parts of a stream.
+type streamReader struct {
 	snap    kv.Snapshot
+	kind    byte
 	segment *segment
 	field   Field
 	piece   int // −1: none
@@ -214,12 +274,8 @@ type postings struct {
 	buf     []byte
 }
 
-func newPostings(snap kv.Snapshot, s *segment, field Field) *postings {
-	return &postings{snap: snap, segment: s, field: field, piece: -1}
-}
-
 // each calls f for the documents of a term.
-func (p *postings) each(t *found, f func(n uint32)) error {
+func (p *postings) each(t *extent, f func(n uint32)) error {
 	if t.single >= 0 {
 		if t.single >= p.segment.docs {
 			return fmt.Errorf("%w: postings", ErrDamaged)
@@ -227,20 +283,40 @@ func (p *postings) each(t *found, f func(n uint32)) error {
 		f(uint32(t.single))
 		return nil
 	}
-	v, err := p.read(t.offset, t.length)
+	v, err := p.lists.read(t.offset, t.length)
 	if err != nil {
 		return err
 	}
 	return readPostings(v, p.segment.docs, f)
 }
 
+// addTo adds the documents of a term to a set.
+func (p *postings) addTo(to set, t *extent) error {
+	if t.single >= 0 {
+		return p.each(t, to.add)
+	}
+	v, err := p.lists.read(t.offset, t.length)
+	if err != nil {
+		return err
+	}
+	return addPostings(to, v, p.segment.docs)
+}
+
+// occurrences reads the stream of a term's occurrences, valid until the next call.
+func (p *postings) occurrences(t *extent) ([]byte, error) {
+	if t.bits == 0 {
+		return nil, nil
+	}
+	return p.places.read(t.place, t.placeOctets())
+}
+
 // read reads a part of the stream, valid until the next call.
-func (p *postings) read(offset int64, length int) ([]byte, error) {
+func (p *streamReader) read(offset int64, length int) ([]byte, error) {
 	p.buf = p.buf[:0]
 	for length > 0 {
 		n, at := int(offset/pieceOctets), int(offset%pieceOctets)
 		if n != p.piece {
-			v, err := get(p.snap, pieceKey(keyPostings, p.segment.id, p.field, n))
+			v, err := get(p.snap, pieceKey(p.kind, p.segment.id, p.field, n))
 			if err != nil {
 				return nil, err
 			}
@@ -252,6 +328,9 @@ func (p *postings) read(offset int64, length int) ([]byte, error) {
 		part := p.octets[at:min(at+length, len(p.octets))]
 		if len(part) == length && len(p.buf) == 0 {
 			return part, nil
+		}
+		if len(p.buf) == 0 {
+			p.buf = slices.Grow(p.buf, min(length, pieceOctets*8))
 		}
 		p.buf = append(p.buf, part...)
 		offset += int64(len(part))

@@ -1,8 +1,8 @@
 package search
 
 import (
+	"bytes"
 	"context"
-	"fmt"
 	"time"
 
 	"postroad/internal/kv"
@@ -155,8 +155,15 @@ func (x *Index) Find(ctx context.Context, needles []*Needle, queries []*Query) (
 	return out, nil
 }
 
-// segmentHits has the documents of each wanted, by field; nil is none.
-type segmentHits [][len(allFields)]set
+// segmentHits has what was found of each wanted, by field.
+type segmentHits [][len(allFields)]hit
+
+// hit is what was found of one wanted in one field of a segment.
+type hit struct {
+	docs  set // nil: nothing
+	terms []extent
+	many  bool // there are more terms
+}
 
 // inSegment looks into one segment.
 func (f *finding) inSegment(ctx context.Context, snap kv.Snapshot, s *segment, deadline time.Time) (*foundSegment, error) {
@@ -170,6 +177,10 @@ func (f *finding) inSegment(ctx context.Context, snap kv.Snapshot, s *segment, d
 			return nil, err
 		}
 	}
+	rows, err := f.inRows(snap, s, hits, deadline)
+	if err != nil {
+		return nil, err
+	}
 	n := len(f.needles) + len(f.queries)
 	out := &foundSegment{messages: messages, maybe: make([]set, n), yes: make([]set, n), score: make([][]uint8, len(f.queries))}
 	opaque, err := s.opaque(snap)
@@ -177,18 +188,16 @@ func (f *finding) inSegment(ctx context.Context, snap kv.Snapshot, s *segment, d
 		return nil, err
 	}
 	if time.Now().After(deadline) { // hits are not whole
-		opaque = newSet(s.docs)
-		for i := range opaque {
-			opaque[i] = ^uint64(0)
-		}
+		opaque = fullSet(s.docs)
 		clear(hits)
+		clear(rows)
 	}
 	for i := range f.needles {
-		f.needles[i].inSegment(s, hits, opaque, &out.maybe[i], &out.yes[i])
+		f.needles[i].inSegment(s, hits, rows, opaque, &out.maybe[i], &out.yes[i])
 	}
 	for i, q := range f.queries {
 		n := len(f.needles) + i
-		out.score[i] = q.inSegment(s, hits, opaque, &out.maybe[n], &out.yes[n])
+		out.score[i] = q.inSegment(s, hits, rows, opaque, &out.maybe[n], &out.yes[n])
 	}
 	return out, nil
 }
@@ -200,7 +209,7 @@ func (s *segment) opaque(snap kv.Snapshot) (set, error) {
 	p := newPostings(snap, s, opaqueField)
 	err := s.eachTermFrom(snap, opaqueField, nil, func(t *found) bool {
 		out = newSet(s.docs)
-		failed = p.each(t, out.add)
+		failed = p.each(&t.extent, out.add)
 		return failed == nil
 	})
 	if failed != nil {
@@ -250,20 +259,31 @@ const lookupTerms = 4096
 
 func (l *lookup) run(s *segment, field Field, from []byte, which []int) error {
 	var failed error
+	ends := make([]int, len(which)) // where in the key what is wanted within it ends; 0: it is not there
 	err := s.eachTermFrom(l.snap, field, from, func(t *found) bool {
-		plain, term := splitTermKey(t.key)
+		zero := bytes.IndexByte(t.key, 0)
 		more := false
-		for _, n := range which {
-			match, m := l.f.wanted[n].match(field, t.key, plain, term)
-			more = more || m
-			if !match {
-				continue
+		for i, n := range which {
+			w := l.f.wanted[n]
+			if w.within != nil && zero < 0 {
+				more = true
+				if ends[i] > t.shared || ends[i] == 0 { // else it is in what was there before
+					ends[i] = endOf(t.key, w.within, t.shared)
+				}
+				if ends[i] == 0 {
+					continue
+				}
+			} else {
+				if w.within != nil { // for the next one, which may begin like it
+					ends[i] = endOf(t.key, w.within, 0)
+				}
+				plain, term := splitTermKey(t.key)
+				match, m := w.match(field, t.key, plain, term)
+				if more = more || m; !match {
+					continue
+				}
 			}
-			to := &l.hits[n][l.field]
-			if *to == nil {
-				*to = newSet(s.docs)
-			}
-			if failed = l.postings.each(t, to.add); failed != nil {
+			if failed = l.take(s, n, t); failed != nil {
 				return false
 			}
 		}
@@ -279,30 +299,63 @@ func (l *lookup) run(s *segment, field Field, from []byte, which []int) error {
 	return err
 }
 
+// endOf is where the first of some octets in a key ends, 0 where they are not in it. They
+// do not lie whole in its first octets, shared ones.
+func endOf(key, within []byte, shared int) int {
+	from := max(0, shared-len(within)+1)
+	if i := bytes.Index(key[from:], within); i >= 0 {
+		return from + i + len(within)
+	}
+	return 0
+}
+
+// take takes a term that is wanted.
+func (l *lookup) take(s *segment, n int, t *found) error {
+	to := &l.hits[n][l.field]
+	if to.docs == nil {
+		to.docs = newSet(s.docs)
+	}
+	if l.f.wanted[n].inRow {
+		if to.many = to.many || len(to.terms) >= rowTerms; !to.many {
+			to.terms = append(to.terms, t.extent)
+		}
+	}
+	return l.postings.addTo(to.docs, &t.extent)
+}
+
 // inSegment puts together what the pieces were found in.
-func (n *boundNeedle) inSegment(s *segment, hits segmentHits, opaque set, maybe, yes *set) {
+func (n *boundNeedle) inSegment(s *segment, hits segmentHits, rows []rowSets, opaque set, maybe, yes *set) {
 	if len(n.pieces) == 0 {
-		*maybe = newSet(s.docs)
-		for i := range *maybe {
-			(*maybe)[i] = ^uint64(0)
-		}
+		*maybe = fullSet(s.docs)
 		return
 	}
-	all := newSet(s.docs)
+	all, sure := newSet(s.docs), newSet(s.docs)
 	for i := range allFields {
-		one := together(hits, n.first, len(n.pieces), i)
-		if one != nil {
-			all.or(one)
+		may, proven := fieldSets(hits, rows, n.first, len(n.pieces), n.row, i)
+		if may != nil {
+			all.or(may)
 		}
-	}
-	if n.proven {
-		*yes, *maybe = all, opaque
-		return
+		if proven != nil && n.proven {
+			sure.or(proven)
+		}
 	}
 	if opaque != nil {
 		all.or(opaque)
 	}
-	*maybe = all
+	*maybe, *yes = all, sure
+}
+
+// fieldSets are the documents where so many wanted may be what is looked for in a field,
+// and where they are for certain; nil: none.
+func fieldSets(hits segmentHits, rows []rowSets, first, count, row, field int) (may, sure set) {
+	if row >= 0 {
+		return rows[row].may[field], rows[row].sure[field]
+	}
+	may = together(hits, first, count, field)
+	if count == 1 {
+		sure = may
+	}
+	return may, sure
 }
 
 // together are the documents that have all of so many wanted in one field; nil: none. The
@@ -310,7 +363,7 @@ func (n *boundNeedle) inSegment(s *segment, hits segmentHits, opaque set, maybe,
 func together(hits segmentHits, first, count, field int) set {
 	var all set
 	for w := first; w < first+count; w++ {
-		h := hits[w][field]
+		h := hits[w][field].docs
 		switch {
 		case h == nil:
 			return nil
@@ -323,83 +376,4 @@ func together(hits segmentHits, first, count, field int) set {
 		}
 	}
 	return all
-}
-
-// inRecords looks into the messages that are in no segment yet.
-func (f *finding) inRecords(ctx context.Context, snap kv.Snapshot, deadline time.Time) ([]foundRecord, error) {
-	var all []foundRecord
-	hits := make([]Fields, len(f.wanted))
-	var plain []byte
-	look := func(field Field, term []byte) {
-		plain = appendPlain(plain[:0], term)
-		for n, w := range f.wanted {
-			if !w.fields.Has(field) {
-				continue
-			}
-			if match, _ := w.match(field, recordTermKey(plain, term), plain, term); match {
-				hits[n] |= FieldsOf(field)
-			}
-		}
-	}
-	var last foundRecord
-	var flags byte
-	end := func() {
-		if last.id == 0 || flags&recordPending != 0 {
-			return // a message whose terms are not known is nowhere
-		}
-		f.judge(&last, hits, flags&recordOpaque != 0)
-		all = append(all, last)
-	}
-	for e, err := range snap.Scan(kindRange(keyRecord)) {
-		if err != nil {
-			return nil, fmt.Errorf("scan: %w", err)
-		}
-		id, err := keyID(e.Key)
-		if err != nil {
-			return nil, err
-		}
-		if id != last.id {
-			end()
-			if time.Now().After(deadline) || ctx.Err() != nil {
-				return all, ctx.Err()
-			}
-			last, flags = foundRecord{id: id}, 0
-			clear(hits)
-		}
-		got, err := eachTerm(e.Value, look)
-		if err != nil {
-			return nil, err
-		}
-		flags |= got
-	}
-	end()
-	return all, nil
-}
-
-// recordTermKey is the dictionary's key of a term of a record.
-func recordTermKey(plain, term []byte) []byte {
-	if string(plain) == string(term) {
-		return term
-	}
-	return append(append(append(make([]byte, 0, len(plain)+1+len(term)), plain...), 0), term...)
-}
-
-// judge makes states of hits.
-func (f *finding) judge(r *foundRecord, hits []Fields, opaque bool) {
-	r.states = make([]State, len(f.needles)+len(f.queries))
-	r.scores = make([]uint8, len(f.queries))
-	for i := range f.needles {
-		r.states[i] = f.needles[i].state(hits)
-	}
-	for i, q := range f.queries {
-		r.states[len(f.needles)+i], r.scores[i] = q.state(hits)
-	}
-	if !opaque {
-		return
-	}
-	for i := range r.states {
-		if r.states[i] == No {
-			r.states[i] = Maybe
-		}
-	}
 }

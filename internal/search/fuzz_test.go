@@ -11,11 +11,12 @@ func FuzzBlock(f *testing.F) {
 	var block []byte
 	w := &termWriter{docs: 100, put: func(_, v []byte) error { block = v; return nil }}
 	for _, t := range []string{"a", "abc", "abd", "b"} {
-		must(f, w.add(FieldBody, []byte(t), []uint32{1, 5, 99}))
+		must(f, w.add(FieldBody, []byte(t), []uint32{1, 5, 99}, nil))
 	}
 	must(f, w.endBlock())
 	f.Add(block)
 	f.Add([]byte(pendingRecord))
+	f.Add([]byte("\x02\x00\x00b\x02\x01\x02of\x01\x03the\x03\x00S\x01\x01a"))
 	f.Add(appendManifest(nil, []segment{{id: 7, docs: 3, languages: 1}}))
 	f.Add(appendPostings(nil, []uint32{0, 1, 2, 3}, 4))
 	f.Fuzz(func(t *testing.T, v []byte) {
@@ -27,8 +28,28 @@ func FuzzBlock(f *testing.F) {
 		if err == nil && terms > len(v) {
 			t.Fatalf("%d terms of %d octets", terms, len(v))
 		}
-		if _, err := eachTerm(v, func(_ Field, term []byte) { terms += len(term) }); err == nil && terms > 2*len(v) {
-			t.Fatalf("%d octets of %d", terms, len(v))
+		var r recordReader
+		new := [len(allFields)]int{}
+		r.term = func(f, n int, term []byte) {
+			if new[f]++; n != new[f]-1 || len(term) == 0 {
+				t.Fatalf("term %d of %d: %q", n, new[f], term)
+			}
+		}
+		r.token = func(f, n int, o occurrence) {
+			if n < 0 || n >= new[f] || o.gap() >= gaps {
+				t.Fatalf("term %d of %d, gap %d", n, new[f], o.gap())
+			}
+		}
+		_ = r.piece(v) // nothing may go wrong but ErrDamaged
+		places := occurrenceReader{octets: v, end: 8 * len(v)}
+		for {
+			all, known, err := places.next(nil)
+			if err != nil {
+				break
+			}
+			if known == (len(all) == 0) || len(all) > occurrencesMax || places.at > places.end {
+				t.Fatalf("%d occurrences, %t, to %d of %d", len(all), known, places.at, places.end)
+			}
 		}
 		docs, last := 0, -1
 		if err := readPostings(v, 1000, func(n uint32) {

@@ -9,6 +9,7 @@ import (
 type boundQuery struct {
 	*Query
 	first   []int // of the words of each leaf, in wanted
+	rows    []int // of each leaf, −1: it is one word
 	matches [][]func(f Field, plain, term []byte) bool
 }
 
@@ -30,6 +31,11 @@ func (f *finding) addQuery(q *Query, of languages) {
 		for n := range l.words {
 			f.wanted = append(f.wanted, l.wanted(n, of, b.matches[i][n]))
 		}
+		row := -1
+		if n := len(l.words); n > 1 {
+			row = f.addRow(anyGaps(n), b.first[i], l.fields)
+		}
+		b.rows = append(b.rows, row)
 	}
 	f.queries = append(f.queries, b)
 }
@@ -94,26 +100,26 @@ func (l *leaf) wanted(n int, of languages, match func(f Field, plain, term []byt
 }
 
 // inSegment makes sets and scores of what the words were found in.
-func (b *boundQuery) inSegment(s *segment, hits segmentHits, opaque set, maybe, yes *set) []uint8 {
+func (b *boundQuery) inSegment(s *segment, hits segmentHits, rows []rowSets, opaque set, maybe, yes *set) []uint8 {
 	may, sure := make([]set, len(b.leaves)), make([]set, len(b.leaves))
 	points := make([]uint16, s.docs)
 	for i, l := range b.leaves {
 		may[i], sure[i] = newSet(s.docs), newSet(s.docs)
 		best := make([]uint8, s.docs)
 		for f := range allFields {
-			one := together(hits, b.first[i], len(l.words), f)
+			one, proven := fieldSets(hits, rows, b.first[i], len(l.words), b.rows[i], f)
 			if one == nil {
 				continue
 			}
 			may[i].or(one)
+			if proven != nil {
+				sure[i].or(proven)
+			}
 			one.each(func(n uint32) {
 				if int(n) < s.docs {
 					best[n] = max(best[n], uint8(weights[f]))
 				}
 			})
-		}
-		if len(l.words) == 1 {
-			sure[i].or(may[i])
 		}
 		if opaque != nil {
 			may[i].or(opaque)
@@ -164,26 +170,6 @@ func (n *node) sets(docs int, may, sure []set) (m, s set) {
 		}
 	}
 	return m, s
-}
-
-// state is what hits in one message mean.
-func (b *boundQuery) state(hits []Fields) (State, uint8) {
-	states := make([]State, len(b.leaves))
-	points := 0
-	for i, l := range b.leaves {
-		all := l.fields
-		for _, h := range hits[b.first[i] : b.first[i]+len(l.words)] {
-			all &= h
-		}
-		if all != 0 {
-			states[i] = Yes
-			if len(l.words) > 1 {
-				states[i] = Maybe
-			}
-		}
-		points += best(all)
-	}
-	return b.root.state(states), b.score(points)
 }
 
 // best is the weight of the best of some fields.

@@ -42,14 +42,14 @@ type segmentWriter struct {
 func (x *Index) newSegment(ctx context.Context, messages []MessageID) (*segmentWriter, error) {
 	w := &segmentWriter{x: x, info: segment{id: x.Clock.Next(), docs: len(messages)}}
 	w.terms = termWriter{segment: w.info.id, docs: len(messages), put: func(k, v []byte) error { return w.put(ctx, k, v) }}
-	if err := w.put(ctx, idKey(keyWriting, w.info.id), []byte{format1}); err != nil {
+	if err := w.put(ctx, idKey(keyWriting, w.info.id), []byte{format}); err != nil {
 		return nil, err
 	}
 	if err := w.commit(ctx); err != nil {
 		return nil, err
 	}
 	for n := 0; n*messagesPerPiece < len(messages); n++ {
-		v := []byte{format1}
+		v := []byte{format}
 		last := MessageID(0)
 		for _, id := range messages[n*messagesPerPiece : min(len(messages), (n+1)*messagesPerPiece)] {
 			v = appendUvarint(v, uint64(id-last))
@@ -62,12 +62,13 @@ func (x *Index) newSegment(ctx context.Context, messages []MessageID) (*segmentW
 	return w, nil
 }
 
-// add writes a term; fields and keys ascend.
-func (w *segmentWriter) add(field Field, k []byte, docs []uint32) error {
+// add writes a term; fields and keys ascend. places are its occurrences, nil where there
+// are none.
+func (w *segmentWriter) add(field Field, k []byte, docs []uint32, places *bitWriter) error {
 	if field == FieldBody {
 		w.census.count(k, len(docs))
 	}
-	return w.terms.add(field, k, docs)
+	return w.terms.add(field, k, docs, places)
 }
 
 func (w *segmentWriter) put(ctx context.Context, k, v []byte) error {
@@ -144,10 +145,19 @@ func (x *Index) snapshot(ctx context.Context, f func(snap kv.Snapshot) error) er
 	return f(snap)
 }
 
-// Clean takes away segments that a crash left unfinished. Nothing else may merge.
+// Clean takes away segments that a crash left unfinished, and an index of another format
+// whole. Nothing else may merge.
 func (x *Index) Clean(ctx context.Context) error {
 	var left []segment
+	other := false
 	err := x.snapshot(ctx, func(snap kv.Snapshot) error {
+		for _, k := range [][]byte{backfillKey, manifestKey} {
+			v, err := get(snap, k)
+			if err != nil {
+				return err
+			}
+			other = other || outdated(v)
+		}
 		r := kindRange(keyWriting)
 		r.Limit = 100
 		for e, err := range snap.Scan(r) {
@@ -162,6 +172,9 @@ func (x *Index) Clean(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err == nil && other {
+		return x.Forget(ctx)
+	}
 	for _, s := range left {
 		if err != nil {
 			break

@@ -19,6 +19,7 @@ import (
 //	xi SEGMENT N          the segment's messages in order, 4,096 each
 //	xd SEGMENT FIELD TERM dictionary: a block of terms from TERM on
 //	xp SEGMENT FIELD N    postings: piece N of the stream that the dictionary points into
+//	xo SEGMENT FIELD N    occurrences: a stream like it, of where terms stand
 //
 // A segment is never changed. Delivery writes xr, sweeping xt, both unguarded; all else is
 // written by the one merge of an account, whose last commit guards the manifest.
@@ -32,10 +33,15 @@ const (
 	keyMessages  = 'i'
 	keyTerms     = 'd'
 	keyPostings  = 'p'
+	keyPlaces    = 'o'
 )
 
-// format1 is the first octet of every value.
-const format1 = 1
+// format is the first octet of every value. An index of another format is made anew;
+// format 1 had no occurrences.
+const format = 2
+
+// outdated tells that a value is of another format.
+func outdated(v []byte) bool { return len(v) > 0 && v[0] != format }
 
 var (
 	manifestKey = []byte{keySpace, keyManifest}
@@ -109,7 +115,7 @@ type reader struct {
 
 func newReader(v []byte) *reader {
 	r := &reader{b: v}
-	if r.octet() != format1 {
+	if r.octet() != format {
 		r.fail()
 	}
 	return r

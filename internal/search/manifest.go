@@ -23,10 +23,12 @@ type segment struct {
 	languages languages // that a good part of its messages are in
 }
 
-// readManifest reads the segments, oldest first, and the value they come from.
+// readManifest reads the segments, oldest first, and the value they come from. Those of
+// another format are not there: their messages are looked into until Clean has taken them
+// away and the back-fill has come by.
 func readManifest(snap kv.Snapshot) (all []segment, raw []byte, err error) {
-	if raw, err = get(snap, manifestKey); raw == nil {
-		return nil, nil, err
+	if raw, err = get(snap, manifestKey); raw == nil || outdated(raw) {
+		return nil, raw, err
 	}
 	r := newReader(raw)
 	for n := r.count(len(raw)); n > 0 && !r.bad; n-- {
@@ -42,7 +44,7 @@ func readManifest(snap kv.Snapshot) (all []segment, raw []byte, err error) {
 }
 
 func appendManifest(dst []byte, all []segment) []byte {
-	dst = append(dst, format1)
+	dst = append(dst, format)
 	dst = binary.AppendUvarint(dst, uint64(len(all)))
 	for _, s := range all {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(s.id))
@@ -87,7 +89,7 @@ func position(all []MessageID, id MessageID) int {
 // ranges are the keys of a segment.
 func (s *segment) ranges() []kv.Range {
 	var all []kv.Range
-	for _, kind := range []byte{keyMessages, keyTerms, keyPostings} {
+	for _, kind := range []byte{keyMessages, keyTerms, keyPostings, keyPlaces} {
 		all = append(all, kv.Prefix(idKey(kind, s.id)))
 	}
 	return all

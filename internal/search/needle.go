@@ -10,7 +10,8 @@ import (
 type Needle struct {
 	fields Fields
 	pieces []piece
-	proven bool // one piece, which is all of the needle: where it is found, so is the needle
+	proven bool // the pieces side by side are all of the needle
+	row    row
 }
 
 // piece is a part of a needle that must be in a term.
@@ -25,30 +26,37 @@ const piecesMost = 12
 // NewNeedle takes a needle apart. One with nothing to be found by the index makes every
 // message a candidate.
 func NewNeedle(fields Fields, text string) *Needle {
-	n := &Needle{fields: fields}
+	n := &Needle{fields: fields, proven: true}
 	folded := AppendFolded(nil, []byte(text))
 	if bytes.ContainsRune(folded, utf8.RuneError) {
 		return n // texts are cut at what cannot be decoded, also in the middle of a word
 	}
-	for at := 0; at < len(folded) && len(n.pieces) < piecesMost; {
+	end := 0 // of the run before
+	for at := 0; at < len(folded); {
 		r, size := utf8.DecodeRune(folded[at:])
 		c := classOf(r)
 		if c == apart {
 			at += size
 			continue
 		}
-		end := at
-		for end < len(folded) {
-			r, size := utf8.DecodeRune(folded[end:])
+		if len(n.pieces) >= piecesMost {
+			n.proven = false
+			break
+		}
+		from := at
+		for at < len(folded) {
+			r, size := utf8.DecodeRune(folded[at:])
 			if classOf(r) != c {
 				break
 			}
-			end += size
+			at += size
 		}
-		n.run(c, folded[at:end], at > 0, end < len(folded))
-		at = end
+		n.row.gap(len(n.pieces), folded[end:from], end == 0)
+		n.run(c, folded[from:at], from > 0, at < len(folded))
+		end = at
 	}
-	n.proven = n.proven && len(n.pieces) == 1
+	n.proven = n.proven && end == len(folded)
+	n.row.count = len(n.pieces)
 	return n
 }
 
@@ -56,9 +64,9 @@ func NewNeedle(fields Fields, text string) *Needle {
 // there, so that a term ends.
 func (n *Needle) run(c class, run []byte, left, right bool) {
 	runes := utf8.RuneCount(run)
-	n.proven = !left && !right
 	if c == letter {
 		if runes > provenRunes {
+			n.row.broken = n.row.broken || right // what follows stands behind another term
 			n.proven, right = false, false
 			run = run[:runeOffset(run, provenRunes)]
 		}
@@ -66,10 +74,17 @@ func (n *Needle) run(c class, run []byte, left, right bool) {
 		return
 	}
 	if runes == 1 {
-		n.pieces = append(n.pieces, piece{text: run})
+		n.pieces = append(n.pieces, piece{run, left, right})
 		return
 	}
-	for i := 0; i+1 < runes && len(n.pieces) < piecesMost; i++ {
+	for i := 0; i+1 < runes; i++ {
+		if len(n.pieces) >= piecesMost {
+			n.proven = false
+			break
+		}
+		if i > 0 {
+			n.row.gap(len(n.pieces), nil, false)
+		}
 		from := runeOffset(run, i)
 		pair := run[from : from+runeOffset(run[from:], 2)]
 		n.pieces = append(n.pieces, piece{pair, true, true})
@@ -104,6 +119,7 @@ func (p *piece) wanted(fields Fields) *wanted {
 	case p.right:
 		w.match = func(_ Field, _, _, term []byte) (match, more bool) { return bytes.HasSuffix(term, p.text), true }
 	default:
+		w.within = p.text
 		w.match = func(_ Field, _, _, term []byte) (match, more bool) { return bytes.Contains(term, p.text), true }
 	}
 	return w
@@ -113,6 +129,8 @@ func (p *piece) wanted(fields Fields) *wanted {
 type wanted struct {
 	fields Fields
 	from   []byte // where in the dictionary they begin; nil: all of it is read
+	within []byte // what they have within; nil: see match
+	inRow  bool   // it matters where they stand
 	// match tells whether a term is one, and whether others may follow in the dictionary.
 	match func(f Field, key, plain, term []byte) (match, more bool)
 }
@@ -120,6 +138,7 @@ type wanted struct {
 // finding is what one Find looks for.
 type finding struct {
 	wanted  []*wanted
+	rows    []row
 	needles []boundNeedle
 	queries []*boundQuery
 }
@@ -127,29 +146,16 @@ type finding struct {
 type boundNeedle struct {
 	*Needle
 	first int // of its pieces in wanted
+	row   int // among rows, −1: it does not matter where the pieces stand
 }
 
 func (f *finding) addNeedle(n *Needle) {
-	f.needles = append(f.needles, boundNeedle{n, len(f.wanted)})
+	b := boundNeedle{n, len(f.wanted), -1}
 	for i := range n.pieces {
 		f.wanted = append(f.wanted, n.pieces[i].wanted(n.fields))
 	}
-}
-
-// state tells what fields' hits of the pieces mean.
-func (n *boundNeedle) state(hits []Fields) State {
-	if len(n.pieces) == 0 {
-		return Maybe
+	if n.row.matters() {
+		b.row = f.addRow(n.row, b.first, n.fields)
 	}
-	all := n.fields
-	for _, h := range hits[n.first : n.first+len(n.pieces)] {
-		all &= h
-	}
-	switch {
-	case all == 0:
-		return No
-	case n.proven:
-		return Yes
-	}
-	return Maybe
+	f.needles = append(f.needles, b)
 }

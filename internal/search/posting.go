@@ -14,6 +14,24 @@ func newSet(docs int) set { return make(set, (docs+63)/64) }
 func (s set) add(n uint32)      { s[n/64] |= 1 << (n % 64) }
 func (s set) has(n uint32) bool { return s[n/64]&(1<<(n%64)) != 0 }
 
+// fullSet has all documents.
+func fullSet(docs int) set {
+	s := newSet(docs)
+	for i := range s {
+		s[i] = ^uint64(0)
+	}
+	return s
+}
+
+// count is how many members there are.
+func (s set) count() int {
+	n := 0
+	for _, w := range s {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
 func (s set) or(t set) {
 	for i := range s {
 		s[i] |= t[i]
@@ -88,6 +106,18 @@ func readPostings(v []byte, of int, f func(n uint32)) error {
 		next = n + 1
 	}
 	return nil
+}
+
+// addPostings adds the documents of postings over a segment of so many to a set.
+func addPostings(to set, v []byte, of int) error {
+	r := reader{b: v}
+	if head := r.uvarint(); head&1 == 0 || of%8 != 0 && len(r.b) > 0 && len(r.b) >= (of+7)/8 && r.b[(of+7)/8-1]>>(of%8) != 0 {
+		return readPostings(v, of, to.add)
+	}
+	for i, c := range r.take((of + 7) / 8) {
+		to[i/8] |= uint64(c) << (i % 8 * 8)
+	}
+	return r.err("postings")
 }
 
 // postingsCount is how many documents postings have.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"slices"
 	"sync"
 
 	"postroad/internal/kv"
@@ -23,37 +22,52 @@ const (
 
 	pieceMax   = 40 << 10 // octets of one piece of a record; kv takes 64 KB
 	piecesMax  = 64       // pieces of a record; a message with more terms is always looked into
-	arenaMax   = pieceMax * piecesMax
-	commitMax  = 12 << 10 // octets of the terms that the commit of a message takes with it
+	streamMax  = pieceMax * piecesMax
+	commitMax  = 16 << 10 // octets of the record that the commit of a message takes with it
 	tableLeast = 1 << 10
+	entryMax   = termMax + 8 // octets of a term in a record
 )
 
 // The flags of a record.
 const (
 	recordPending = 1 << iota // the terms are not there yet
 	recordOpaque              // there are more terms than these
+	recordLoose               // terms stand elsewhere too: it is not known where
 )
+
+// A record is format, flags, then what was read in its order, numbers as uvarint:
+//
+//	0 FIELD           a text of a field begins
+//	1+2n              term n of the field stands here, a space before it; 0 is a new one
+//	2+2n GAP          the same, with another gap
+//	LENGTH TERM       behind a new one, which takes the field's next number, from 1 on
+//
+// Its pieces are parts of one such stream.
 
 // Builder makes the record of one message after the other. It is used by one goroutine;
 // take it from a pool.
 type Builder struct {
 	tokenizer tokenizer
-	field     Field
 	chunk     []byte
 
 	seed    maphash.Seed
 	table   []int32 // hash table: index of an entry plus 1
 	entries []entry
-	arena   []byte
-	full    bool // there was no room for a term
+	stream  []byte
+	cuts    []int // where pieces of the stream end
+	field   uint8 // number of the field
+	numbers [len(allFields)]uint32
+	tokens  int
+	flags   byte
 }
 
 // entry is a term of one field.
 type entry struct {
 	hash   uint64
-	offset uint32
+	offset uint32 // in stream
+	number uint32 // in the field
 	length uint8
-	field  Field
+	field  uint8
 }
 
 var builders = sync.Pool{New: func() any { return NewBuilder() }}
@@ -66,35 +80,67 @@ func NewBuilder() *Builder {
 }
 
 func (b *Builder) reset() {
-	b.tokenizer = tokenizer{emit: b.add, run: b.tokenizer.run[:0]}
+	b.tokenizer = tokenizer{emit: b.tokenizer.emit, run: b.tokenizer.run[:0]}
 	if len(b.table) > 64*tableLeast { // a long text is rare
-		b.table, b.arena, b.entries = make([]int32, tableLeast), nil, nil
+		b.table, b.stream, b.entries = make([]int32, tableLeast), nil, nil
 	}
 	clear(b.table)
-	b.entries, b.arena, b.full = b.entries[:0], b.arena[:0], false
+	b.entries, b.stream, b.cuts = b.entries[:0], b.stream[:0], b.cuts[:0]
+	b.numbers, b.tokens, b.flags = [len(allFields)]uint32{}, 0, 0
 }
 
-// add takes a term unless the field has it already.
+// text begins a text of a field.
+func (b *Builder) text(f Field) {
+	b.field = uint8(fieldNumbers[f])
+	b.stream = append(b.stream, 0, byte(f))
+}
+
+// add takes a term.
 func (b *Builder) add(t token) {
+	if b.tokens++; b.tokens > positionsMax {
+		b.flags |= recordLoose
+	}
 	h := maphash.Bytes(b.seed, t.text) + uint64(b.field)*0x9e3779b97f4a7c15
 	mask := uint64(len(b.table) - 1)
 	i := h & mask
 	for ; b.table[i] != 0; i = (i + 1) & mask {
 		e := &b.entries[b.table[i]-1]
-		if e.hash == h && e.field == b.field && string(b.arena[e.offset:e.offset+uint32(e.length)]) == string(t.text) {
+		if e.hash == h && e.field == b.field && string(b.stream[e.offset:e.offset+uint32(e.length)]) == string(t.text) {
+			if b.flags&recordLoose == 0 {
+				b.write(e.number, t.gap)
+			}
 			return
 		}
 	}
-	if len(b.arena)+2*len(b.entries)+len(t.text) > arenaMax {
-		b.full = true
+	if len(b.stream)+entryMax > streamMax {
+		b.flags |= recordOpaque | recordLoose
 		return
 	}
-	b.entries = append(b.entries, entry{h, uint32(len(b.arena)), uint8(len(t.text)), b.field})
-	b.arena = append(b.arena, t.text...)
+	b.write(0, t.gap)
+	b.stream = append(b.stream, byte(len(t.text)))
+	b.numbers[b.field]++
+	b.entries = append(b.entries, entry{h, uint32(len(b.stream)), b.numbers[b.field], uint8(len(t.text)), b.field})
+	b.stream = append(b.stream, t.text...)
 	b.table[i] = int32(len(b.entries))
 	if 2*len(b.entries) > len(b.table) {
 		b.grow()
 	}
+}
+
+// write writes that a term stands here.
+func (b *Builder) write(number uint32, gap uint8) {
+	last := 0
+	if n := len(b.cuts); n > 0 {
+		last = b.cuts[n-1]
+	}
+	if len(b.stream)-last >= pieceMax-entryMax {
+		b.cuts = append(b.cuts, len(b.stream))
+	}
+	if gap == gapSpace {
+		b.stream = binary.AppendUvarint(b.stream, uint64(number)<<1+1)
+		return
+	}
+	b.stream = append(binary.AppendUvarint(b.stream, uint64(number)<<1+2), gap)
 }
 
 func (b *Builder) grow() {
@@ -113,48 +159,36 @@ func (b *Builder) grow() {
 func (b *Builder) read(m *message.Message, r io.ReaderAt, limit int64) error {
 	b.reset()
 	return EachText(m, r, ^Fields(0), func(f Field, text io.Reader) error {
-		b.field = f
+		b.text(f)
 		return b.tokenizer.read(text, b.chunk, &limit)
 	})
 }
 
 // pieces writes the record of what was read.
 func (b *Builder) pieces() [][]byte {
-	slices.SortStableFunc(b.entries, func(x, y entry) int { return int(x.field) - int(y.field) })
-	var flags byte
-	if b.full {
-		flags |= recordOpaque
+	all := make([][]byte, 0, len(b.cuts)+1)
+	from := 0
+	for n := range len(b.cuts) + 1 {
+		to := len(b.stream)
+		if n < len(b.cuts) {
+			to = b.cuts[n]
+		}
+		piece := append(make([]byte, 0, 2+to-from), format, b.flags)
+		all = append(all, append(piece, b.stream[from:to]...))
+		from = to
 	}
-	var all [][]byte
-	piece := append(make([]byte, 0, min(pieceMax, len(b.arena)+2*len(b.entries)+32)), format1, flags)
-	for at := 0; at < len(b.entries); {
-		field := b.entries[at].field
-		end, octets := at, len(piece)
-		for ; end < len(b.entries) && b.entries[end].field == field && octets < pieceMax; end++ {
-			octets += 1 + int(b.entries[end].length)
-		}
-		piece = append(piece, byte(field))
-		piece = binary.AppendUvarint(piece, uint64(end-at))
-		for _, e := range b.entries[at:end] {
-			piece = append(piece, e.length)
-			piece = append(piece, b.arena[e.offset:e.offset+uint32(e.length)]...)
-		}
-		if len(piece) >= pieceMax {
-			all, piece = append(all, piece), []byte{format1, flags}
-		}
-		at = end
-	}
-	return append(all, piece)
+	return all
 }
 
 // Record is what the commit of a message writes for the index.
 type Record []byte
 
 // pendingRecord is the record of a message whose terms come later.
-var pendingRecord = Record{format1, recordPending}
+var pendingRecord = Record{format, recordPending}
 
-// Pending tells that the terms come later.
-func (r Record) Pending() bool { return len(r) > 1 && r[1]&recordPending != 0 }
+// Pending tells that the terms come later: they are put off, or those that are there are
+// of another format.
+func (r Record) Pending() bool { return outdated(r) || len(r) > 1 && r[1]&recordPending != 0 }
 
 // NewRecord makes the record of a message from its structure and octets. It fails only
 // when r does; a text that is too long for a commit is put off.
@@ -162,7 +196,7 @@ func NewRecord(m *message.Message, r io.ReaderAt) (Record, error) {
 	b := builders.Get().(*Builder)
 	defer builders.Put(b)
 	switch err := b.read(m, r, TextMax); {
-	case err == ErrTooLong || err == nil && len(b.arena)+len(b.entries) > commitMax:
+	case err == ErrTooLong || err == nil && len(b.stream) > commitMax:
 		return pendingRecord, nil
 	case err != nil:
 		return nil, fmt.Errorf("read the texts of a message: %w", err)
@@ -181,20 +215,69 @@ func Prepare(b *kv.Batch, id MessageID, r Record) {
 // PrepareDrop adds to a batch that a message is gone. It is two keys.
 func PrepareDrop(b *kv.Batch, id MessageID) {
 	b.Ranges = append(b.Ranges, kv.Prefix(idKey(keyRecord, id)))
-	b.Puts = append(b.Puts, kv.Put{Key: idKey(keyTombstone, id), Value: []byte{format1}})
+	b.Puts = append(b.Puts, kv.Put{Key: idKey(keyTombstone, id), Value: []byte{format}})
 }
 
-// eachTerm calls f for the terms of a piece of a record.
-func eachTerm(v []byte, f func(field Field, term []byte)) (flags byte, err error) {
+// recordReader reads the pieces of one record.
+type recordReader struct {
+	// term gets each new term of a field; token each term where it stands, a new one
+	// behind term. token may be nil.
+	term  func(field, number int, text []byte)
+	token func(field, number int, o occurrence)
+
+	flags     byte // of all pieces
+	field     int
+	begins    bool // a text
+	terms     [len(allFields)]int
+	positions [len(allFields)]uint32
+}
+
+// reset is for the next message.
+func (p *recordReader) reset() { *p = recordReader{term: p.term, token: p.token} }
+
+// piece reads the next one. Numbers of terms begin with 0.
+func (p *recordReader) piece(v []byte) error {
 	r := newReader(v)
-	flags = r.octet()
+	p.flags |= r.octet()
 	for len(r.b) > 0 {
-		field := Field(r.octet())
-		for n := r.count(len(r.b)); n > 0; n-- {
-			if t := r.take(int(r.octet())); len(t) > 0 {
-				f(field, t)
+		op := r.uvarint()
+		if op == 0 {
+			if p.field = int(fieldNumbers[r.octet()]); p.field < 0 {
+				p.field = 0
+				r.fail()
 			}
+			p.begins = true
+			continue
+		}
+		if p.begins { // what stands in two texts does not stand side by side
+			p.begins = false
+			p.positions[p.field]++
+		}
+		p.positions[p.field]++
+		gap := uint8(gapSpace)
+		if op--; op&1 != 0 {
+			gap = r.octet()
+		}
+		n := int(op >> 1)
+		switch {
+		case gap >= gaps || op>>1 > uint64(p.terms[p.field]):
+			r.fail()
+		case n == 0:
+			text := r.take(int(r.octet()))
+			if len(text) == 0 {
+				r.fail()
+				break
+			}
+			p.terms[p.field]++
+			n = p.terms[p.field]
+			p.term(p.field, n-1, text)
+		}
+		if p.token != nil && !r.bad {
+			p.token(p.field, n-1, occurrenceAt(p.positions[p.field], gap))
 		}
 	}
-	return flags, r.err("record of a message's terms")
+	return r.err("record of a message's terms")
 }
+
+// loose tells that it is not known where terms stand.
+func (p *recordReader) loose() bool { return p.flags&(recordLoose|recordOpaque) != 0 }

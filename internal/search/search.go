@@ -49,6 +49,17 @@ const (
 // allFields are the fields in the order of records.
 var allFields = [...]Field{FieldSubject, FieldFrom, FieldTo, FieldCc, FieldBcc, FieldHeader, FieldBody, FieldFile}
 
+// fieldNumbers is the place of a field in allFields, −1 for what is none.
+var fieldNumbers = func() (t [256]int8) {
+	for i := range t {
+		t[i] = -1
+	}
+	for i, f := range allFields {
+		t[f] = int8(i)
+	}
+	return t
+}()
+
 // Fields is a set of fields.
 type Fields uint16
 

@@ -18,6 +18,7 @@ const (
 type token struct {
 	text       []byte // folded
 	start, end int64  // offsets in the text as it was given
+	gap        uint8  // before it
 }
 
 // tokenizer cuts a text into terms. Words are runs of letters, marks and digits; of
@@ -32,6 +33,9 @@ type tokenizer struct {
 	start int64 // of the run, or the window
 	end   int64
 	runes int
+	gap   uint8 // before the next token
+	apart byte  // the last octet between runs, 0 for what is not ASCII
+	ended int64 // 1 more than where the run before ended; 0: there is none
 
 	// Of the run, in a window: where rune windowStep begins.
 	half      int
@@ -47,6 +51,7 @@ func (t *tokenizer) feed(text []byte) {
 				if t.runes > 0 {
 					t.endRun()
 				}
+				t.apart = c
 				t.at++
 				i++
 				continue
@@ -72,11 +77,13 @@ func (t *tokenizer) rune(r rune, size int64) {
 		t.endRun()
 	}
 	if c == apart {
+		t.apart = 0
 		t.at += size
 		return
 	}
 	if t.runes == 0 {
 		t.class, t.start = c, t.at
+		t.gap = t.gapBefore()
 	}
 	if c == unbound {
 		t.pair(r, size)
@@ -86,7 +93,7 @@ func (t *tokenizer) rune(r rune, size int64) {
 	case windowStep:
 		t.half, t.halfStart = len(t.run), t.at
 	case windowRunes:
-		t.emit(token{t.run, t.start, t.end})
+		t.give(t.end)
 		t.run = t.run[:copy(t.run, t.run[t.half:])]
 		t.start, t.runes = t.halfStart, windowStep
 		t.half, t.halfStart = len(t.run), t.at
@@ -107,7 +114,7 @@ func (t *tokenizer) pair(r rune, size int64) {
 	t.runes++
 	t.at += size
 	if t.runes >= 2 {
-		t.emit(token{t.run, t.start, t.at})
+		t.give(t.at)
 		t.start = t.at - size
 	}
 	t.end = t.at
@@ -116,9 +123,30 @@ func (t *tokenizer) pair(r rune, size int64) {
 // endRun gives what is left of the run.
 func (t *tokenizer) endRun() {
 	if t.class == letter || t.runes == 1 {
-		t.emit(token{t.run, t.start, t.end})
+		t.give(t.end)
 	}
 	t.run, t.runes = t.run[:0], 0
+	t.ended = t.end + 1
+}
+
+// give gives what there is of the run as a token.
+func (t *tokenizer) give(end int64) {
+	t.emit(token{t.run, t.start, end, t.gap})
+	t.gap = gapNone
+}
+
+// gapBefore is the gap between the run that begins and the one before.
+func (t *tokenizer) gapBefore() uint8 {
+	if t.ended == 0 {
+		return gapOther
+	}
+	switch t.at + 1 - t.ended {
+	case 0:
+		return gapNone
+	case 1:
+		return gapOf[t.apart]
+	}
+	return gapOther
 }
 
 // finish ends the text.
@@ -126,6 +154,7 @@ func (t *tokenizer) finish() {
 	if t.runes > 0 {
 		t.endRun()
 	}
+	t.ended = 0
 }
 
 // chunkOctets is how much of a text is taken at a time.
