@@ -83,21 +83,49 @@ func readBlock(snap kv.Snapshot, uid uint32, v []byte, f func(*Row)) error {
 	n := r.count(blockMax)
 	row := Row{UID: uid}
 	row.SaveDate = r.varint()
+	var v7 [7]uint64
 	for ; n > 0; n-- {
-		row.UID += uint32(r.uvarint())
-		row.ID += hlc.ID(r.varint())
-		row.Flags = Flags(r.uvarint())
-		row.ModSeq = modseq - r.uvarint()
-		row.SaveDate += r.varint()
-		row.InternalDate += r.varint()
-		row.Size = uint32(r.uvarint())
+		r.uvarints(&v7)
 		if r.bad {
 			break
 		}
+		row.UID += uint32(v7[0])
+		row.ID += hlc.ID(zigzag(v7[1]))
+		row.Flags = Flags(v7[2])
+		row.ModSeq = modseq - v7[3]
+		row.SaveDate += zigzag(v7[4])
+		row.InternalDate += zigzag(v7[5])
+		row.Size = uint32(v7[6])
 		f(&row)
 	}
 	return r.err("block of entries")
 }
+
+// uvarints reads the numbers of a row, in one go: opening a mailbox reads them by the
+// hundred thousand.
+func (r *reader) uvarints(v *[7]uint64) {
+	b := r.b
+	for k := range v {
+		if len(b) > 0 && b[0] < 0x80 {
+			v[k], b = uint64(b[0]), b[1:]
+			continue
+		}
+		n, shift, at := uint64(0), 0, 0
+		for ; at < len(b) && at < binary.MaxVarintLen64-1 && b[at] >= 0x80; at++ {
+			n |= uint64(b[at]&0x7f) << shift
+			shift += 7
+		}
+		if at == len(b) || shift == 63 && b[at] > 1 {
+			r.fail()
+			return
+		}
+		v[k], b = n|uint64(b[at])<<shift, b[at+1:]
+	}
+	r.b = b
+}
+
+// zigzag is the signed number that a varint stands for.
+func zigzag(n uint64) int64 { return int64(n>>1) ^ -int64(n&1) }
 
 // scanEntries calls f for each row of the mailbox with first ≤ UID ≤ last, expunged ones
 // included, in order. The row is f's until it returns.

@@ -242,10 +242,7 @@ func (r *reader) uvarint() uint64 {
 	return n
 }
 
-func (r *reader) varint() int64 {
-	n := r.uvarint()
-	return int64(n>>1) ^ -int64(n&1)
-}
+func (r *reader) varint() int64 { return zigzag(r.uvarint()) }
 
 // count reads a number that may not be above max.
 func (r *reader) count(max int) int {

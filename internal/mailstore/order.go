@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +23,8 @@ type columns struct {
 	parentsN  []uint8
 	text      [textColumns][]uint32 // numbers of texts; 0 is the empty one
 	parents   []uint64
-	rank      []uint32 // of a text among all: what to compare; see order.ranks
+	texts     int      // how many have numbers
+	rank      []uint32 // of a text among all: what to compare; see texts.ranks
 }
 
 // grow adds n empty rows.
@@ -37,17 +37,29 @@ func (c *columns) grow(n int) {
 	}
 }
 
+// orderNeed is what of the sort keys is asked for; each includes those before.
+type orderNeed uint8
+
+const (
+	needNoKeys orderNeed = iota
+	needDates            // dates, Message-IDs and references
+	needTexts            // the texts numbered, so that equal ones are told from others
+	needRanks            // the texts ranked
+)
+
 // order has the sort keys of one mailbox for all its readers, from the first SORT or
-// THREAD on. Its texts are numbered as they come.
+// THREAD on. The texts, which take most of the time and memory, are there from when one
+// was first asked for; who sorts by date alone does without.
 type order struct {
 	mu      sync.Mutex // guards all below
 	columns columns
 	next    uint32 // UIDs below are in columns if they were there
-	texts   []string
-	numbers map[string]uint32
-	sorted  []uint32 // texts in order, as many as there were when ranks was asked for last
-	bytes   int64
+	texts   *texts // nil: not read
+	bytes   int64  // octets of the blocks that texts are slices of
 }
+
+// reset forgets all that was read.
+func (o *order) reset() { o.columns, o.next, o.texts, o.bytes = columns{}, 0, nil, 0 }
 
 // Of the columns of a mailbox, rows whose messages have gone stay until they are more than
 // the others.
@@ -57,31 +69,42 @@ const orderStale = 4096
 const orderRowBytes = 4 + 8 + 1 + 8 + 4 + 1 + 4*textColumns
 
 // get returns the sort keys of at least the messages of a snapshot.
-func (o *order) get(ctx context.Context, s *Snapshot, ranks bool) (*columns, error) {
+func (o *order) get(ctx context.Context, s *Snapshot, need orderNeed) (*columns, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.columns.uid) > 2*s.n+orderStale {
-		o.columns, o.next, o.texts, o.numbers, o.sorted = columns{}, 0, nil, nil, nil
+	if len(o.columns.uid) > 2*s.n+orderStale || need >= needTexts && o.texts == nil {
+		o.reset()
+	}
+	if need >= needTexts && o.texts == nil {
+		o.texts = newTexts(s.n)
 	}
 	if s.next > o.next {
 		if err := o.extend(ctx, s); err != nil {
-			o.columns, o.next, o.texts, o.numbers, o.sorted = columns{}, 0, nil, nil, nil
+			o.reset()
 			return nil, storageError("read sort keys", err)
 		}
 		o.next = s.next
 	}
-	if ranks && len(o.columns.rank) < len(o.texts) {
-		o.rank()
+	c := &o.columns
+	if o.texts != nil {
+		c.texts = len(o.texts.list)
 	}
-	c := o.columns
-	return &c, nil
+	if need == needRanks && len(c.rank) < c.texts {
+		c.rank = o.texts.ranks()
+	}
+	out := *c
+	return &out, nil
 }
 
 // size is the memory it takes, in octets.
 func (o *order) size() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.bytes + int64(len(o.columns.uid))*orderRowBytes + int64(len(o.columns.parents))*8 + int64(len(o.texts))*72
+	n := o.bytes + int64(len(o.columns.uid))*orderRowBytes + int64(len(o.columns.parents))*8 + int64(len(o.columns.rank))*4
+	if o.texts != nil {
+		n += o.texts.size()
+	}
+	return n
 }
 
 // wanted is a message whose row is looked for.
@@ -92,10 +115,6 @@ type wanted struct {
 
 // extend adds the rows of the messages with UIDs from o.next on.
 func (o *order) extend(ctx context.Context, s *Snapshot) error {
-	if o.numbers == nil {
-		o.numbers, o.texts, o.bytes = make(map[string]uint32, s.n/2+1), []string{""}, 0
-		o.numbers[""] = 0
-	}
 	from, _ := s.Index(o.next)
 	c, base := &o.columns, len(o.columns.uid)
 	c.grow(s.n - from)
@@ -117,16 +136,6 @@ func (o *order) extend(ctx context.Context, s *Snapshot) error {
 	return l.missing(ctx, s)
 }
 
-// number returns the number of a text.
-func (o *order) number(t string) uint32 {
-	n, known := o.numbers[t]
-	if !known {
-		n = uint32(len(o.texts))
-		o.texts, o.numbers[t] = append(o.texts, t), n
-	}
-	return n
-}
-
 // set fills in a row; the texts have been numbered.
 func (o *order) set(at int, r *keyRow, text *[textColumns]uint32) {
 	c := &o.columns
@@ -145,48 +154,6 @@ func (o *order) set(at int, r *keyRow, text *[textColumns]uint32) {
 	for i, n := range text {
 		c.text[i][at] = n
 	}
-}
-
-// rank ranks the texts. What was in order before only takes in the new ones.
-func (o *order) rank() {
-	fresh := make([]rankedText, 0, len(o.texts)-len(o.sorted))
-	for n := len(o.sorted); n < len(o.texts); n++ {
-		fresh = append(fresh, rankedText{textPrefix(o.texts[n]), uint32(n)})
-	}
-	slices.SortFunc(fresh, func(a, b rankedText) int {
-		if c := cmp.Compare(a.prefix, b.prefix); c != 0 {
-			return c
-		}
-		return strings.Compare(o.texts[a.n], o.texts[b.n])
-	})
-	sorted := make([]uint32, 0, len(o.texts))
-	old := o.sorted
-	for _, f := range fresh {
-		k, _ := slices.BinarySearchFunc(old, o.texts[f.n], func(n uint32, t string) int { return strings.Compare(o.texts[n], t) })
-		sorted = append(append(sorted, old[:k]...), f.n)
-		old = old[k:]
-	}
-	o.sorted = append(sorted, old...)
-	o.columns.rank = make([]uint32, len(o.texts))
-	for r, n := range o.sorted {
-		o.columns.rank[n] = uint32(r)
-	}
-}
-
-// rankedText is a text with its first octets, which decide nearly always.
-type rankedText struct {
-	prefix uint64
-	n      uint32
-}
-
-func textPrefix(t string) (p uint64) {
-	for i := range 8 {
-		p <<= 8
-		if i < len(t) {
-			p |= uint64(t[i])
-		}
-	}
-	return p
 }
 
 // keyLoad reads rows for an order.
@@ -258,10 +225,14 @@ func (l *keyLoad) block(e kv.Entry) error {
 	l.blocks++
 	l.nums = l.nums[:0]
 	o := l.order
-	o.bytes += int64(len(e.Value))
+	l.reader.noTexts = o.texts == nil
+	if o.texts != nil {
+		o.bytes += int64(len(e.Value))
+	}
+	var text [textColumns]uint32
 	return l.reader.read(e.Key, e.Value, func(r *keyRow) {
 		for len(l.nums) < len(l.reader.texts) {
-			l.nums = append(l.nums, o.number(l.reader.texts[len(l.nums)]))
+			l.nums = append(l.nums, o.texts.number(l.reader.texts[len(l.nums)]))
 		}
 		i := l.at
 		for i < len(l.all) && l.all[i].id < r.id {
@@ -275,9 +246,8 @@ func (l *keyLoad) block(e kv.Entry) error {
 			if l.filled[i] {
 				continue
 			}
-			var text [textColumns]uint32
 			for k, at := range l.reader.at {
-				if at > 0 {
+				if text[k] = 0; at > 0 {
 					text[k] = l.nums[at-1]
 				}
 			}
@@ -315,9 +285,9 @@ func (l *keyLoad) missing(ctx context.Context, s *Snapshot) error {
 		}
 		at, _ := slices.BinarySearch(o.columns.uid, r.UID)
 		var text [textColumns]uint32
-		for i, t := range row.text {
-			text[i] = o.number(t)
-			o.bytes += int64(len(t))
+		for i := 0; o.texts != nil && i < textColumns; i++ {
+			text[i] = o.texts.number(row.text[i])
+			o.bytes += int64(len(row.text[i]))
 		}
 		o.set(at, row, &text)
 		found++

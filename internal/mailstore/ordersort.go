@@ -37,13 +37,15 @@ type SortCriterion struct {
 // compare by i;unicode-casemap, up to 500 octets of them. UIDs that are not in s are passed
 // over. Sort keys are read when first asked for, and kept with the mailbox.
 func (s *Snapshot) Sort(ctx context.Context, uids imap.UIDSet, by []SortCriterion) ([]int, error) {
-	columned, ranks := false, false
+	need := needNoKeys
 	for _, c := range by {
-		_, text := sortText[c.By]
-		ranks = ranks || text
-		columned = columned || text || c.By == SortDate
+		if _, text := sortText[c.By]; text {
+			need = needRanks
+		} else if c.By == SortDate {
+			need = max(need, needDates)
+		}
 	}
-	p, err := s.picked(ctx, uids, columned, ranks)
+	p, err := s.picked(ctx, uids, need)
 	if err != nil {
 		return nil, err
 	}
@@ -72,38 +74,43 @@ type pick struct {
 	size    []uint32
 }
 
-// picked finds the messages of uids, and where they are columned their sort keys, with
-// texts ranked or only numbered.
-func (s *Snapshot) picked(ctx context.Context, uids imap.UIDSet, columned, ranks bool) (*pick, error) {
+// picked finds the messages of uids, and what is needed of their sort keys.
+func (s *Snapshot) picked(ctx context.Context, uids imap.UIDSet, need orderNeed) (*pick, error) {
 	p := &pick{columns: &columns{}}
-	if columned {
+	if need != needNoKeys {
 		var err error
-		if p.columns, err = s.order.get(ctx, s, ranks); err != nil {
+		if p.columns, err = s.order.get(ctx, s, need); err != nil {
 			return nil, err
 		}
 	}
-	n := min(uids.Count(), uint64(s.n))
-	p.index, p.row = make([]uint32, 0, n), make([]int32, 0, n)
+	n := int(min(uids.Count(), uint64(s.n)))
+	index, rows := make([]uint32, 0, n), make([]int32, 0, n)
 	p.date, p.size = make([]int64, 0, n), make([]uint32, 0, n)
-	at := 0
+	known, at := p.columns.uid, 0
 	for _, r := range uids {
 		from, _ := s.Index(r.First)
 		to, found := s.Index(r.Last)
 		if found {
 			to++
 		}
-		for i, row := range s.Rows(from, to) {
-			for at < len(p.columns.uid) && p.columns.uid[at] < row.UID {
-				at++
+		for i := from; i < to; {
+			g, j := s.at(i)
+			k := min(g.len(), j+to-i)
+			p.date, p.size = append(p.date, g.date[j:k]...), append(p.size, g.size[j:k]...)
+			for _, uid := range g.uid[j:k] {
+				for at < len(known) && known[at] < uid {
+					at++
+				}
+				row := none
+				if at < len(known) && known[at] == uid {
+					row = int32(at)
+				}
+				index, rows = append(index, uint32(i)), append(rows, row)
+				i++
 			}
-			k := int32(-1)
-			if at < len(p.columns.uid) && p.columns.uid[at] == row.UID {
-				k = int32(at)
-			}
-			p.index, p.row = append(p.index, uint32(i)), append(p.row, k)
-			p.date, p.size = append(p.date, row.InternalDate), append(p.size, row.Size)
 		}
 	}
+	p.index, p.row = index, rows
 	return p, nil
 }
 

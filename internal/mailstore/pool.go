@@ -446,6 +446,42 @@ func (s *Store) Pool(ctx context.Context, name string) (Pool, error) {
 	return out, nil
 }
 
+// poolCounted is up to how many accounts of an organisation are asked one by one for what
+// they use, when one of its users asks; of larger ones he is told what they have leased.
+const poolCounted = 256
+
+// Pool returns the quota of the account's organisation and what is used of it; nothing
+// where it has none. In large organisations what accounts hold for mail to come counts as
+// used.
+func (a *Account) Pool(ctx context.Context) (limit Quota, used Usage, err error) {
+	snap, err := a.snapshot(ctx)
+	if err != nil {
+		return limit, used, err
+	}
+	raw, found, err := get(snap, leaseKey)
+	snap.Close()
+	if err != nil || !found {
+		return limit, used, storageError("read a pool", err)
+	}
+	l, err := readLease(raw)
+	if err != nil {
+		return limit, used, storageError("read a pool", err)
+	}
+	p, err := a.store.readPool(ctx, l.pool)
+	if err != nil || p.limit == (Quota{}) {
+		return limit, used, storageError("read a pool", err)
+	}
+	ids, err := a.store.members(ctx, l.pool)
+	if err != nil {
+		return limit, used, storageError("read a pool", err)
+	}
+	if len(ids) > poolCounted {
+		return p.limit, p.leased, nil
+	}
+	exact, err := a.store.Pool(ctx, l.pool)
+	return exact.Limit, exact.Used, err
+}
+
 // SetPool sets the quota of an organisation; what is over it stays. Where more is leased,
 // all that is unused is taken back, so that the limit holds from now on.
 func (s *Store) SetPool(ctx context.Context, name string, limit Quota) error {

@@ -32,7 +32,11 @@ type Threaded struct {
 // Threads threads the messages of uids. UIDs that are not in s are passed over. The work
 // is linear in messages and references.
 func (s *Snapshot) Threads(ctx context.Context, uids imap.UIDSet, by ThreadAlgorithm) ([]Threaded, error) {
-	p, err := s.picked(ctx, uids, true, false)
+	need := needTexts
+	if by == ThreadRefs {
+		need = needDates
+	}
+	p, err := s.picked(ctx, uids, need)
 	if err != nil {
 		return nil, err
 	}
@@ -126,11 +130,12 @@ func (f *forest) link() {
 		if k >= 0 {
 			at := c.parentsAt[k]
 			for _, h := range c.parents[at : at+uint32(c.parentsN[k])] {
-				x := f.ids.node(h)
+				place := f.ids.place(h)
+				x := place.at - 1
 				if x == none {
 					x = f.dummy()
 					f.same, f.above = append(f.same, x), append(f.above, false)
-					f.ids.add(h, x)
+					place.hash, place.at = h, x+1
 				}
 				if before != none && f.parent[x] == none { // 1 A: an existing link stays
 					f.setParent(x, before)
@@ -242,18 +247,20 @@ type root struct {
 // rootsByDate is step 4: the children of the root in order, a dummy by its first child,
 // which also has the subject of the thread.
 func (f *forest) rootsByDate() []root {
-	var roots []root
+	roots := make([]root, 0, f.n)
 	met := make([]bool, len(f.parent)-f.n)
 	for _, i := range f.byDate {
 		x := int32(i)
-		subject, reply := f.subject(x)
-		switch p := f.parent[x]; {
-		case p == none:
-			roots = append(roots, root{x, subject, reply})
-		case !f.real(p) && !met[int(p)-f.n]:
+		node := x
+		if p := f.parent[x]; p != none {
+			if f.real(p) || met[int(p)-f.n] {
+				continue
+			}
 			met[int(p)-f.n] = true
-			roots = append(roots, root{p, subject, reply})
+			node = p
 		}
+		subject, reply := f.subject(x)
+		roots = append(roots, root{node, subject, reply})
 	}
 	return roots
 }
@@ -261,44 +268,51 @@ func (f *forest) rootsByDate() []root {
 // mergeSubjects is step 5 of REFERENCES: threads of one subject become one.
 func (f *forest) mergeSubjects() {
 	roots := f.rootsByDate()
-	table := map[uint32]root{}
-	for _, r := range roots {
-		t, there := table[r.subject]
-		if r.subject != 0 && (!there || f.real(t.node) && (!f.real(r.node) || t.reply && !r.reply)) {
-			table[r.subject] = r
-		}
-	}
-	gone := map[int32]int32{} // dummies whose children went to another one
-	for _, r := range roots {
-		t := table[r.subject]
-		// One that has become a child meanwhile is no child of the root any more.
-		if r.subject == 0 || t.node == r.node || f.parent[r.node] != none {
+	table := make([]int32, f.p.columns.texts) // of each subject the place in roots + 1; 0: none
+	for i, r := range roots {
+		if r.subject == 0 {
 			continue
 		}
+		if at := table[r.subject]; at == 0 {
+			table[r.subject] = int32(i) + 1
+		} else if t := roots[at-1]; f.real(t.node) && (!f.real(r.node) || t.reply && !r.reply) {
+			table[r.subject] = int32(i) + 1
+		}
+	}
+	gone := slices.Repeat([]int32{none}, len(f.parent)-f.n) // to where the children of a dummy went
+	for i := range len(roots) {
+		r := roots[i]
+		// One that has become a child meanwhile is no child of the root any more.
+		if r.subject == 0 || f.parent[r.node] != none {
+			continue
+		}
+		t := roots[table[r.subject]-1]
 		switch {
+		case t.node == r.node:
 		case !f.real(r.node):
-			gone[r.node] = t.node // t is a dummy then: the table prefers them
+			gone[int(r.node)-f.n] = t.node // t is a dummy then: the table prefers them
 		case !f.real(t.node) || r.reply && !t.reply:
 			f.parent[r.node] = t.node
 		default:
 			d := f.dummy()
 			f.parent[r.node], f.parent[t.node] = d, d
-			table[r.subject] = root{d, t.subject, t.reply}
+			roots = append(roots, root{d, t.subject, t.reply})
+			table[r.subject] = int32(len(roots))
 		}
 	}
 	for x := range int32(f.n) {
-		if to, moved := gone[f.parent[x]]; moved {
-			f.parent[x] = to
+		if p := int(f.parent[x]) - f.n; p >= 0 && p < len(gone) && gone[p] != none {
+			f.parent[x] = gone[p]
 		}
 	}
 }
 
 // bySubject is ORDEREDSUBJECT: the first message of each subject has the others below it.
 func (f *forest) bySubject() {
-	first := map[uint32]int32{}
+	first := slices.Repeat([]int32{none}, max(1, f.p.columns.texts))
 	for _, i := range f.byDate {
 		n, _ := f.subject(int32(i))
-		if to, there := first[n]; there {
+		if to := first[n]; to != none {
 			f.parent[i] = to
 		} else {
 			first[n] = int32(i)
@@ -384,37 +398,38 @@ func (f *forest) list() []Threaded {
 	return out
 }
 
-// idTable finds the node of a Message-ID by its hash: open addressing, twice as many
-// places as there can be ids.
+// idTable finds the node of a Message-ID by its hash: open addressing, at most two thirds
+// full. A hash and its node lie side by side, as each look is a miss of the cache.
 type idTable struct {
-	hash []uint64
-	at   []int32 // node + 1; 0: free
-	mask uint64
+	places []idPlace
+	mask   uint64
+}
+
+type idPlace struct {
+	hash uint64
+	at   int32 // node + 1; 0: free
 }
 
 func newIDTable(most int) idTable {
 	n := 16
-	for n < 2*most {
+	for n < most+most/2 {
 		n *= 2
 	}
-	return idTable{hash: make([]uint64, n), at: make([]int32, n), mask: uint64(n - 1)}
+	return idTable{places: make([]idPlace, n), mask: uint64(n - 1)}
 }
 
 // place is where a hash is or would be.
-func (t *idTable) place(h uint64) uint64 {
+func (t *idTable) place(h uint64) *idPlace {
 	i := h & t.mask
-	for t.at[i] != 0 && t.hash[i] != h {
+	for t.places[i].at != 0 && t.places[i].hash != h {
 		i = (i + 1) & t.mask
 	}
-	return i
+	return &t.places[i]
 }
-
-// node returns the node of a hash, none where there is no such.
-func (t *idTable) node(h uint64) int32 { return t.at[t.place(h)] - 1 }
 
 // add gives a hash its node unless it has one.
 func (t *idTable) add(h uint64, node int32) {
-	if i := t.place(h); t.at[i] == 0 {
-		t.hash[i], t.at[i] = h, node+1
+	if p := t.place(h); p.at == 0 {
+		p.hash, p.at = h, node+1
 	}
 }

@@ -263,6 +263,7 @@ func pickOf(messages []*plainMessage) *pick {
 		p.index, p.row = append(p.index, uint32(i)), append(p.row, int32(i))
 		p.date, p.size = append(p.date, 0), append(p.size, 0)
 	}
+	c.texts = len(numbers)
 	return p
 }
 

@@ -222,7 +222,8 @@ func TestCheckFinds(t *testing.T) {
 }
 
 func FuzzBaseSubject(f *testing.F) {
-	for _, s := range []string{"Re: x", "AW: [list] Re[2]: x (fwd)", "[fwd: re: x]", "Fwd:", "[a][b] c", "回复：x"} {
+	for _, s := range []string{"Re: x", "AW: [list] Re[2]: x (fwd)", "[fwd: re: x]", "Fwd:", "[a][b] c", "回复：x",
+		"\x80 " + strings.Repeat("*", subjectMax-3) + "0", strings.Repeat("é", subjectMax)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -44,6 +44,29 @@ func newSegment(n int) *segment {
 		date: make([]int64, 0, n), size: make([]uint32, 0, n), flags: make([]Flags, 0, n), modseq: make([]uint64, 0, n)}
 }
 
+// room is the columns of a whole segment in one piece, that a load writes to by place.
+type room struct {
+	uid    [segmentMax]uint32
+	id     [segmentMax]MessageID
+	saved  [segmentMax]uint32
+	date   [segmentMax]int64
+	size   [segmentMax]uint32
+	flags  [segmentMax]Flags
+	modseq [segmentMax]uint64
+}
+
+// put writes a message to a place.
+func (m *room) put(i int, r *Row) {
+	m.uid[i], m.id[i], m.saved[i] = r.UID, r.ID, uint32(r.SaveDate)
+	m.date[i], m.size[i], m.flags[i], m.modseq[i] = r.InternalDate, r.Size, r.Flags, r.ModSeq
+}
+
+// segment is the first n messages; those to come go to the places behind.
+func (m *room) segment(n int) *segment {
+	return &segment{uid: m.uid[:n], id: m.id[:n], saved: m.saved[:n], date: m.date[:n], size: m.size[:n],
+		flags: m.flags[:n], modseq: m.modseq[:n]}
+}
+
 // push adds a message at the end.
 func (g *segment) push(r *Row) {
 	if r.Gone && g.gone == nil {
@@ -103,6 +126,10 @@ func (s *Snapshot) Len() int { return s.n }
 
 // at finds the segment of an index and the place in it.
 func (s *Snapshot) at(i int) (*segment, int) {
+	// Where no segment before has lost messages it is this one.
+	if k := i / segmentMax; k < len(s.starts) && int(s.starts[k]) <= i && i-int(s.starts[k]) < s.segments[k].len() {
+		return s.segments[k], i - int(s.starts[k])
+	}
 	k := sort.Search(len(s.starts), func(k int) bool { return int(s.starts[k]) > i }) - 1
 	return s.segments[k], i - int(s.starts[k])
 }

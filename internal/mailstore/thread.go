@@ -127,7 +127,8 @@ const subjectMax = 1000
 // baseSubject is the subject without reply and forward marks, list tags and blanks, in
 // lower case: as RFC 5256, 2.1, means it, with the marks of more languages.
 func baseSubject(s string) string {
-	s = strings.ToLower(strings.Join(strings.Fields(s[:min(len(s), subjectMax)]), " "))
+	s = strings.ToLower(strings.Join(strings.Fields(cutText(s, subjectMax)), " "))
+	s = cutText(s, subjectMax) // some letters take more octets in lower case
 	for {
 		t := strings.TrimSpace(strings.TrimSuffix(s, "(fwd)"))
 		t = trimTag(trimMark(t))

@@ -330,21 +330,28 @@ func (s *Snapshot) load(snap kv.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	var open *segment
+	var open *room
+	n := 0 // messages in open
 	blocks, err := scanBlocks(snap, kv.Prefix(key(keyEntry, s.mailbox)), func(r *Row) {
-		row := r
 		if state := states.at(r.UID); state != nil {
 			if state.gone {
 				return
 			}
-			row.Flags, row.ModSeq = state.flags, state.modseq
+			r.Flags, r.ModSeq = state.flags, state.modseq
 		}
-		if open == nil || open.len() == segmentMax {
-			open = newSegment(segmentMax)
-			s.segments = append(s.segments, open)
+		if n == segmentMax {
+			s.segments = append(s.segments, open.segment(n))
+			n = 0
 		}
-		open.push(row)
+		if n == 0 {
+			open = new(room)
+		}
+		open.put(n, r)
+		n++
 	})
+	if n > 0 {
+		s.segments = append(s.segments, open.segment(n))
+	}
 	if blocks > packAfter && blocks > len(s.segments)*segmentMax/packFrom {
 		s.account.current().fresh(s.mailbox, blocks)
 	}

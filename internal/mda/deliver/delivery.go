@@ -26,8 +26,6 @@ const (
 	// redirectedFor is how long a message that was redirected to an address is not
 	// redirected there again: that is how loops between two forwarders end.
 	redirectedFor = 12 * time.Hour
-	// failureToldFor is how long the owner of a script is not told again of the same fault.
-	failureToldFor = 7 * 24 * time.Hour
 	// writtenMax bounds what rules write, in octets, above the size of the message.
 	writtenMax = 2 << 20
 )

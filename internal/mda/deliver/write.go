@@ -3,17 +3,12 @@ package deliver
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
-	"strings"
 
 	"postroad/address"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mda/rules"
-	"postroad/internal/scripts"
 	"postroad/message"
 	"postroad/sieve"
 	"postroad/smtp"
@@ -65,27 +60,21 @@ func (d *delivery) send(ctx context.Context, text []byte, from address.Address, 
 	return nil
 }
 
-// tell puts a message about a fault of a script into its owner's INBOX, once in a while. A
-// script that is not the owner's own is the administrator's, who reads the log.
+// tell puts a message about a fault of a script into its owner's INBOX, once in a while.
 func (d *delivery) tell(ctx context.Context, f *rules.Failure) error {
 	d.o.Log.Warn("a rule went wrong; the mail is kept", "id", d.m.ID, "account", d.filing.id, "script", f.Script.Name, "error", f.Err)
-	if f.Script.Scope != scripts.Personal {
+	if !f.Personal() {
 		return nil
 	}
-	h := sha256.Sum256([]byte(f.Script.Version.String() + "\x00" + f.Err.Error()))
-	mark := "fault " + hex.EncodeToString(h[:16])
-	told, err := d.account.Remembers(ctx, mark, d.now)
+	told, err := d.account.Remembers(ctx, f.Mark(), d.now)
 	if err != nil || told {
 		return err
 	}
-	d.remember[mark] = d.now.Add(failureToldFor)
-	r, err := d.complaint(f).Reader()
+	d.remember[f.Mark()] = d.now.Add(rules.FaultToldFor)
+	c := rules.Complaint{Host: d.o.Host, To: d.filing.address, Now: d.now, Subject: d.m.Message.Subject}
+	text, err := c.Text(f)
 	if err != nil {
-		return fmt.Errorf("write about a fault of a script: %w", err)
-	}
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return fmt.Errorf("write about a fault of a script: %w", err)
+		return err
 	}
 	w, err := d.write(ctx, bytes.NewReader(text), int64(len(text)))
 	if err != nil {
@@ -93,24 +82,4 @@ func (d *delivery) tell(ctx context.Context, f *rules.Failure) error {
 	}
 	d.copies = append(d.copies, copyOf{written: w, boxes: []mailstore.MailboxID{d.tree.Inbox().ID}})
 	return nil
-}
-
-// complaint is the message about a fault.
-func (d *delivery) complaint(f *rules.Failure) *message.Entity {
-	var h message.Header
-	h.AddDate("Date", d.now)
-	h.AddAddresses("From", message.AddressList{{Name: "Mail System", Local: "postmaster", Host: d.o.Host}})
-	h.AddAddresses("To", message.AddressList{{Local: d.filing.address.Local, Host: d.filing.address.Domain}})
-	h.AddText("Subject", fmt.Sprintf("Your mail rules (%s) have an error", f.Script.Name))
-	h.Add("Message-ID", message.NewMessageID(d.o.Host))
-	h.Add("Auto-Submitted", "auto-generated")
-	h.Add("MIME-Version", "1.0")
-	var b strings.Builder
-	fmt.Fprintf(&b, "The script %q went wrong on a message:\r\n\r\n", f.Script.Name)
-	for _, line := range strings.Split(f.Err.Error(), "\n") {
-		fmt.Fprintf(&b, "    %s\r\n", strings.TrimRight(line, "\r"))
-	}
-	fmt.Fprintf(&b, "\r\nThe message was kept in your mailbox, and nothing else was done with it:\r\n\r\n    Subject: %s\r\n", d.m.Message.Subject)
-	b.WriteString("\r\nMail that comes until you have changed the script may be kept in the same way.\r\nYou will not be told of the same error again for a week.\r\n")
-	return &message.Entity{Header: h, Body: strings.NewReader(b.String())}
 }

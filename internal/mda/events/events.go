@@ -7,8 +7,8 @@
 //
 // Scripts run within the command, after its commit and before its OK: nobody but who made
 // the change waits for them, nothing is left to be done when the server stops, and the
-// client is told of what they changed at once. What goes wrong is logged; the command has
-// succeeded all the same. A script's own fileinto and \Deleted are no events, and flags that
+// client is told of what they changed at once. What goes wrong is logged, and faults of the script
+// are told to its owner as those in delivery are; the command has succeeded all the same. A script's own fileinto and \Deleted are no events, and flags that
 // it sets in a new message are one that is not followed by another (2.2.3, 2.2.4, 3.3), so
 // there are no loops.
 //
@@ -16,6 +16,7 @@
 package events
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -230,6 +231,50 @@ func (e *event) once(ctx context.Context) (set []string, err error) {
 	for i := range outcome.Failures {
 		w.events.o.Log.Warn("the script of a mailbox went wrong; the message is left alone", "account", w.account.ID(),
 			"script", w.script.Name, "mailbox", box.Name, "uid", e.uid, "error", outcome.Failures[i].Err)
+		if err := e.tell(ctx, &outcome.Failures[i]); err != nil {
+			return nil, err
+		}
 	}
-	return e.perform(ctx, outcome)
+	set, err = e.perform(ctx, outcome)
+	if errors.Is(err, mailstore.ErrNoMailbox) || errors.Is(err, mailstore.ErrName) { // only the script can be put right
+		err = errors.Join(err, e.tell(ctx, &rules.Failure{Script: w.script, Err: err}))
+	}
+	return set, err
+}
+
+// tell puts a message about a fault of the script into its owner's INBOX, once in a while;
+// it is remembered in the commit that does. That is no event: no mail program did it.
+func (e *event) tell(ctx context.Context, f *rules.Failure) error {
+	o, a := &e.watch.events.o, e.watch.account
+	if !f.Personal() {
+		return nil
+	}
+	told, err := a.Remembers(ctx, f.Mark(), e.now)
+	if err != nil || told {
+		return err
+	}
+	owner, err := o.Owner(ctx, a.ID())
+	if err != nil {
+		return err
+	}
+	c := rules.Complaint{Host: o.Host, Now: e.now, Subject: e.message.Subject, Event: true}
+	if len(owner.Addresses) > 0 {
+		c.To = owner.Addresses[0]
+	}
+	text, err := c.Text(f)
+	if err != nil {
+		return err
+	}
+	body, m, err := e.write(ctx, bytes.NewReader(text), int64(len(text)))
+	if err != nil {
+		return err
+	}
+	defer o.Bodies.Discard(body) // one that a commit took is left alone
+	return o.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) error {
+		in := &mailstore.Incoming{Body: body, Message: m, InternalDate: e.now}
+		if _, err := a.PrepareAppend(ctx, u, in, e.tree.Inbox().ID); err != nil {
+			return err
+		}
+		return a.PrepareRemember(ctx, u, e.now, map[string]time.Time{f.Mark(): e.now.Add(rules.FaultToldFor)}, map[string]bool{f.Mark(): true})
+	})
 }

@@ -170,6 +170,9 @@ func (h *house) stored() string {
 	return strings.Join(all, ", ")
 }
 
+// complaint is the message to the owner of a faulty script.
+const complaint = "INBOX:Your mail rules (script) have an error"
+
 func TestActions(t *testing.T) {
 	const env = `require ["environment", "imapsieve", "variables", "imap4flags"]; `
 	for _, c := range []struct {
@@ -185,17 +188,17 @@ func TestActions(t *testing.T) {
 		{name: "fileinto and copy", script: `require ["fileinto","copy"]; fileinto :copy "Archive";`, stored: "INBOX:hello, Archive:hello"},
 		{name: "fileinto with flags", script: `require ["fileinto","copy","imap4flags"]; fileinto :copy :flags "$Work" "Archive";`, stored: "INBOX:hello, Archive:hello $Work"},
 		{name: "fileinto and make", script: `require ["fileinto","copy","mailbox"]; fileinto :copy :create "New";`, stored: "INBOX:hello, New:hello"},
-		{name: "fileinto nowhere", script: `require "fileinto"; fileinto "Nowhere";`, stored: "INBOX:hello", log: "no such mailbox"},
+		{name: "fileinto nowhere", script: `require "fileinto"; fileinto "Nowhere";`, stored: "INBOX:hello, " + complaint, log: "no such mailbox"},
 		{name: "fileinto itself", script: `require "fileinto"; fileinto "INBOX"; `, stored: `INBOX:hello \Deleted, INBOX:hello`},
 		{name: "edited", script: `require ["fileinto","copy","editheader"]; addheader "Subject" "new"; deleteheader :index 2 "Subject"; fileinto :copy "Archive";`,
 			stored: "INBOX:hello, Archive:new"},
 		{name: "redirect", script: `redirect "far@else.test";`, stored: `INBOX:hello \Deleted`, sent: "alice@ours.test>far@else.test hello"},
 		{name: "redirect and copy", script: `require "copy"; redirect :copy "far@else.test";`, stored: "INBOX:hello", sent: "alice@ours.test>far@else.test hello"},
 		{name: "notify", script: `require "enotify"; notify "mailto:far@else.test";`, stored: "INBOX:hello", sent: "alice@ours.test>far@else.test hello"},
-		{name: "reject", script: `require "reject"; reject "no";`, stored: "INBOX:hello", log: "reject"},
-		{name: "vacation", script: `require "vacation"; vacation "away";`, stored: "INBOX:hello", log: "vacation"},
-		{name: "envelope", script: `require "envelope"; if envelope "from" "x" { discard; }`, stored: "INBOX:hello", log: "envelope"},
-		{name: "does not compile", script: `nonsense;`, stored: "INBOX:hello", log: "nonsense"},
+		{name: "reject", script: `require "reject"; reject "no";`, stored: "INBOX:hello, " + complaint, log: "reject"},
+		{name: "vacation", script: `require "vacation"; vacation "away";`, stored: "INBOX:hello, " + complaint, log: "vacation"},
+		{name: "envelope", script: `require "envelope"; if envelope "from" "x" { discard; }`, stored: "INBOX:hello, " + complaint, log: "envelope"},
+		{name: "does not compile", script: `nonsense;`, stored: "INBOX:hello, " + complaint, log: "nonsense"},
 		{name: "flags", script: `require "imap4flags"; setflag ["\\Seen", "$Done"];`, stored: `INBOX:hello $Done \Seen`},
 		{name: "environment", script: env + `if environment :matches "imap.user" "*" { set "u" "${1}"; } if environment :matches "imap.email" "*" { set "e" "${1}"; }
 			if environment :matches "imap.mailbox" "*" { set "m" "${1}"; } if environment :matches "location" "*" { set "l" "${1}"; } if environment :matches "phase" "*" { set "p" "${1}"; }
@@ -287,6 +290,49 @@ func TestFlagsAndFailures(t *testing.T) {
 	w.Happened(t.Context(), one(uid))
 	if h.log.Len() > 0 {
 		t.Error(h.log.String())
+	}
+}
+
+// TestFaultsAreTold: whoever wrote a script that goes wrong finds a message about it in his
+// INBOX, once a fault and version, whether it went wrong by itself or in what it asked for.
+func TestFaultsAreTold(t *testing.T) {
+	for _, c := range []struct{ name, script, says string }{
+		{"does not compile", `require "imapsieve"; keap;`, "keap"},
+		{"goes wrong", `require ["fileinto","variables","imap4flags"]; set "a" "\r\n"; redirect "${a}nobody";`, "is no mail address"},
+		{"no such mailbox", `require "fileinto"; fileinto "Nowhere";`, "Nowhere"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.put("script", c.script)
+			h.names("INBOX", "script")
+			h.append()
+			h.append() // the same fault
+			if got := h.stored(); got != "INBOX:hello, "+complaint+", INBOX:hello" {
+				t.Errorf("%q, log %s", got, h.log.String())
+			}
+			v, err := h.mail.View(t.Context(), h.box("INBOX").ID)
+			h.must(err)
+			defer v.Close()
+			s, err := v.Snapshot(t.Context())
+			h.must(err)
+			r, err := s.Record(t.Context(), 2, mailstore.WantStructure)
+			h.must(err)
+			reader, err := h.mail.Open(t.Context(), r.Body)
+			h.must(err)
+			defer reader.Close()
+			text, err := io.ReadAll(io.NewSectionReader(reader, 0, reader.Size()))
+			h.must(err)
+			for _, want := range []string{"To: alice@ours.test", "Auto-Submitted: auto-generated", "lies in your mailbox", "Subject: hello", c.says} {
+				if !strings.Contains(string(text), want) {
+					t.Errorf("no %q in\n%s", want, text)
+				}
+			}
+			h.put("script", c.script+" ")
+			h.append()
+			if got := h.stored(); strings.Count(got, complaint) != 2 {
+				t.Errorf("a new version, and he is told so often: %q", got)
+			}
+		})
 	}
 }
 

@@ -132,6 +132,13 @@ type place struct {
 // foreign tells that the name is not in the user's own namespace.
 func (p *place) foreign() bool { return p.prefix != "" }
 
+// hidden tells that there is a mailbox of this name that the user may not look up. A name
+// that is taken cannot be had; ALREADYEXISTS, though, would tell what LIST does not (RFC
+// 4314, 6). He gets the answer of a place where he has no right.
+func (p *place) hidden() bool {
+	return p.mailbox != nil && p.foreign() && !needs[cmdList].allows(p.rights)
+}
+
 // full is the mailbox's name as the client has it.
 func (p *place) full() string { return p.prefix + p.mailbox.Name }
 

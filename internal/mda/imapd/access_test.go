@@ -103,10 +103,7 @@ func (w *town) settle(t *testing.T) {
 // grant sets rights of one user on a mailbox of another one, which is made if need be.
 func (w *town) grant(t *testing.T, owner, mailbox, who string, rights imap.Rights) {
 	t.Helper()
-	a, err := w.store.Account(t.Context(), w.people[owner].ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := w.account(t, owner)
 	tree, err := a.Tree(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +121,16 @@ func (w *town) grant(t *testing.T, owner, mailbox, who string, rights imap.Right
 	if err := a.SetACL(t.Context(), directory.DefaultOrg, m.ID, s, imap.RightsReplace, rights); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// account is a user's account.
+func (w *town) account(t *testing.T, name string) *mailstore.Account {
+	t.Helper()
+	a, err := w.store.Account(t.Context(), w.people[name].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }
 
 // login is a connection of a user.

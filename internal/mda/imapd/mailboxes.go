@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"postroad/imap"
 	"postroad/imap/imapserver"
@@ -20,6 +21,9 @@ func (s *Session) Create(ctx context.Context, name string, o imapserver.CreateOp
 	}
 	if err := s.above(ctx, p); err != nil {
 		return nil, err
+	}
+	if p.hidden() {
+		return nil, errNoPerm
 	}
 	var role imap.MailboxAttr
 	if len(o.SpecialUse) > 1 {
@@ -50,7 +54,29 @@ func (s *Session) Delete(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return answer(p.account.DeleteMailbox(ctx, p.name))
+	err = p.account.DeleteMailbox(ctx, p.name)
+	if errors.Is(err, mailstore.ErrHasChildren) && p.foreign() {
+		return s.hasChildren(ctx, p)
+	}
+	return answer(err)
+}
+
+// hasChildren is why a mailbox with others below it is not deleted. Where the user may look
+// up none of them he is not told of them.
+func (s *Session) hasChildren(ctx context.Context, p *place) error {
+	for _, m := range p.tree.All() {
+		if !strings.HasPrefix(m.Name, p.mailbox.Name+mailstore.Separator) {
+			continue
+		}
+		r, err := p.account.Rights(ctx, m, s.reader())
+		if err != nil {
+			return answer(err)
+		}
+		if needs[cmdList].allows(r) {
+			return answer(mailstore.ErrHasChildren)
+		}
+	}
+	return errNoPerm
 }
 
 // Rename renames a mailbox, of INBOX it moves the messages. It stays with its owner: to
@@ -69,6 +95,9 @@ func (s *Session) Rename(ctx context.Context, name, newName string) error {
 	}
 	if err := s.above(ctx, to); err != nil {
 		return err
+	}
+	if to.hidden() {
+		return errNoPerm
 	}
 	return answer(from.account.RenameMailbox(ctx, from.name, to.name))
 }

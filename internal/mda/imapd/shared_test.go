@@ -8,6 +8,7 @@ import (
 
 	"postroad/imap"
 	"postroad/internal/directory"
+	"postroad/internal/mailstore"
 )
 
 // ask sends a command and compares all that comes, lines joined, with a pattern in which
@@ -153,6 +154,49 @@ func TestBetweenAccounts(t *testing.T) {
 	bob.ask("b MOVE 1:3 INBOX", "* OK [COPYUID … 1:3 5:7] …", "* 3 EXPUNGE", "* 2 EXPUNGE", "* 1 EXPUNGE", "TAG OK …")
 	bob.do("b SELECT INBOX")
 	bob.ask("b FETCH 3:* FLAGS", `* 3 FETCH (FLAGS (\Seen \Flagged k))`, `* 4 FETCH (FLAGS (\Seen \Flagged k))`, `* 5 FETCH (FLAGS (\Seen))`, "TAG OK …")
+}
+
+// TestHiddenChild: names that are taken by mailboxes that the user may not look up, beside
+// one that he may.
+func TestHiddenChild(t *testing.T) {
+	w := newTown(t)
+	w.grant(t, "alice", "Work", "bob", letters("lrkx"))
+	bob := w.login(t, "bob")
+	const work = `"Other Users/alice@d.test/Work`
+	bob.ask("b CREATE "+work+`/open"`, "TAG OK …")
+	w.grant(t, "alice", "Work/secret", "bob", letters(""))
+	w.grant(t, "alice", "Work/open/secret", "bob", letters(""))
+	bob.ask("b LIST \"\" "+work+`/*"`, `* LIST (\HasNoChildren) "/" `+work+`/open"`, "TAG OK …")
+	bob.ask("b CREATE "+work+`/open"`, "TAG NO [ALREADYEXISTS] …")
+	bob.ask("b CREATE "+work+`/secret"`, "TAG NO [NOPERM] …")
+	bob.ask("b CREATE "+work+`/secret/below"`, "TAG NO [NOPERM] …")
+	bob.ask("b RENAME "+work+`/open" `+work+`/secret"`, "TAG NO [NOPERM] …")
+	bob.ask("b DELETE "+work+`/secret"`, "TAG NO [NONEXISTENT] …")
+	bob.ask("b DELETE "+work+`/open"`, "TAG NO [NOPERM] …")
+	bob.ask("b DELETE "+work+`"`, "TAG NO [HASCHILDREN] …")
+}
+
+// TestOrganisationQuota: GETQUOTAROOT shows the organisation's quota once it has one.
+func TestOrganisationQuota(t *testing.T) {
+	w := newTown(t)
+	alice := w.login(t, "alice")
+	alice.ask("a GETQUOTAROOT INBOX", "* QUOTAROOT INBOX", "TAG OK …")
+	alice.ask("a GETQUOTA Organisation", "TAG NO [NONEXISTENT] …")
+	if err := w.account(t, "alice").JoinPool(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.account(t, "bob").JoinPool(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	alice.ask("a GETQUOTAROOT INBOX", "* QUOTAROOT INBOX", "TAG OK …")
+	if err := w.store.SetPool(t.Context(), "acme", mailstore.Quota{Bytes: 1 << 20, Messages: 10}); err != nil {
+		t.Fatal(err)
+	}
+	alice.ask("a APPEND INBOX <<x\r\n\r\n>>", "TAG OK …")
+	w.login(t, "bob").ask("b APPEND INBOX <<x\r\n\r\n>>", "TAG OK …")
+	alice.ask("a GETQUOTAROOT INBOX", "* QUOTAROOT INBOX Organisation", "* QUOTA Organisation (STORAGE 1 1024 MESSAGE 2 10)", "TAG OK …")
+	alice.ask("a GETQUOTA Organisation", "* QUOTA Organisation (STORAGE 1 1024 MESSAGE 2 10)", "TAG OK …")
+	alice.ask("a SETQUOTA Organisation (STORAGE 99999)", "TAG BAD …")
 }
 
 // TestTreeOfOthers: CREATE, RENAME, DELETE, SUBSCRIBE in other namespaces, and the public
