@@ -171,7 +171,11 @@ func (m *Methods) changeEmails(ctx context.Context, c *jmap.Call, a *access.Acco
 		list = append(list, one)
 	}
 	updates := len(list)
-	for id := range destroyed {
+	for _, id := range args.Destroy {
+		if !destroyed[id] {
+			continue // named twice
+		}
+		delete(destroyed, id)
 		one, e := s.destroy(id)
 		if e != nil {
 			r.NotDestroy(id, e)
