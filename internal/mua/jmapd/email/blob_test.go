@@ -365,3 +365,25 @@ func TestRun(t *testing.T) {
 		}
 	})
 }
+
+// TestWorkBounds holds what one call may want done.
+func TestWorkBounds(t *testing.T) {
+	h := newBodyHouse(t, Options{UploadBytesMax: 48 << 20, MessageBytesMax: 48 << 20})
+	big := h.upload("alice", "alice", "", "Subject: x\r\n\r\n"+strings.Repeat("x", 48<<20-20))
+	ids := strings.Repeat(fmt.Sprintf("%q,", big), 12)
+	if r := h.try("alice", "Blob/get", "alice", `"properties": ["digest:sha-256"], "ids": [`+ids[:len(ids)-1]+`]`); r["error"] != "requestTooLarge" {
+		t.Errorf("digests of %d MB: %v", 12*48, r["error"])
+	}
+	if r := h.try("alice", "Blob/get", "alice", fmt.Sprintf(`"ids": [%q]`, big)); r["error"] != "requestTooLarge" {
+		t.Errorf("data of 48 MB: %v", r["error"])
+	}
+	many := make([]string, propertiesMax+1)
+	for i := range many {
+		many[i] = fmt.Sprintf(`"header:X-%d"`, i)
+	}
+	for _, argument := range []string{"properties", "bodyProperties"} {
+		if r := h.try("alice", "Email/get", "alice", fmt.Sprintf(`"ids": [], %q: [%s]`, argument, strings.Join(many, ","))); r["error"] != "invalidArguments" {
+			t.Errorf("%d %s: %v", len(many), argument, r)
+		}
+	}
+}

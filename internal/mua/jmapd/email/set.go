@@ -372,7 +372,7 @@ func (p *patch) allKeywords(raw json.RawMessage) bool {
 		names, ok = nil, true
 	}
 	for i, n := range names {
-		ok = ok && validKeyword(n)
+		ok = ok && isKeyword(n)
 		names[i] = strings.ToLower(n)
 	}
 	p.one.change.SetKeywords, p.one.change.Keywords = true, names
@@ -391,7 +391,7 @@ func (p *patch) keyword(name string, raw json.RawMessage) bool {
 	default:
 		return false
 	}
-	return validKeyword(name)
+	return isKeyword(name)
 }
 
 // allMailboxes reads a whole set of mailboxes.
