@@ -23,7 +23,14 @@ const (
 	blobSourcesMax = 64      // of one upload (RFC 9404, 3: at least 64)
 	blobsMax       = 1000    // in one call
 	blobDataMax    = 8 << 20 // octets of blobs that one Blob/get returns
+
+	// blobWorkMax bounds the octets that one call reads to parse them, to make digests of
+	// them, or to write them to new blobs.
+	blobWorkMax = 512 << 20
 )
+
+// errBlobWork says that a call wants more done than one call may.
+var errBlobWork = jmap.ErrRequestTooLarge.With("the blobs have more than %d octets in all: name fewer in one call", int64(blobWorkMax))
 
 // lookupTypes are the data types of Blob/lookup.
 var lookupTypes = []string{"Email", "Mailbox", "Thread"}
@@ -83,11 +90,18 @@ func (m *Methods) copyBlobs(ctx context.Context, c *jmap.Call) (any, error) {
 	}
 	var copied map[jmap.ID]jmap.ID
 	var not map[jmap.ID]*jmap.SetError
+	var work int64
 	for _, id := range ids {
 		if _, done := copied[id]; done {
 			continue
 		}
-		fresh, err := m.copyBlob(ctx, access.Of(c), from, to, id)
+		var fresh jmap.ID
+		err := error(jmap.NewSetError(jmap.SetRateLimit, "the blobs of one call have more than %d octets in all", int64(blobWorkMax)))
+		if work < blobWorkMax {
+			var size int64
+			fresh, size, err = m.copyBlob(ctx, access.Of(c), from, to, id)
+			work += size
+		}
 		if e := uploadError(err); e != nil {
 			not = with(not, id, e)
 			continue
@@ -100,18 +114,17 @@ func (m *Methods) copyBlobs(ctx context.Context, c *jmap.Call) (any, error) {
 	return map[string]any{"fromAccountId": fromID, "accountId": toID, "copied": copied, "notCopied": not}, nil
 }
 
-func (m *Methods) copyBlob(ctx context.Context, u *access.User, from, to *access.Account, id jmap.ID) (jmap.ID, error) {
+func (m *Methods) copyBlob(ctx context.Context, u *access.User, from, to *access.Account, id jmap.ID) (jmap.ID, int64, error) {
 	o, err := m.openBlob(ctx, u, from, id)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer o.Close()
 	media := ""
 	if o.upload != nil {
 		media = o.upload.media
 	}
-	fresh, _, err := m.Upload(ctx, u, to, media, o.reader())
-	return fresh, err
+	return m.Upload(ctx, u, to, media, o.reader())
 }
 
 // with adds to a map that may be nil.
@@ -166,8 +179,14 @@ func (m *Methods) uploadBlobs(ctx context.Context, c *jmap.Call) (any, error) {
 	}
 	var created map[jmap.ID]uploaded
 	var not map[jmap.ID]*jmap.SetError
+	var work int64
 	for _, made := range creations {
-		up, err := m.uploadBlob(ctx, c, a, made.Object)
+		var up uploaded
+		err := error(jmap.NewSetError(jmap.SetRateLimit, "the uploads of one call have more than %d octets in all", int64(blobWorkMax)))
+		if work < blobWorkMax {
+			up, err = m.uploadBlob(ctx, c, a, made.Object)
+			work += up.Size
+		}
 		if e := uploadError(err); e != nil {
 			not = with(not, made.ID, e)
 			continue

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"postroad/internal/blob"
@@ -331,4 +332,58 @@ func FuzzParseBlobID(f *testing.F) {
 			t.Errorf("%q is written %q", s, again)
 		}
 	})
+}
+
+// TestRun sweeps as time passes: an upload that is used lives on, one that is not goes.
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newBodyHouse(t, Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- h.m.Run(ctx) }()
+		used, unused := h.upload("alice", "alice", "", "used"), h.upload("alice", "alice", "", "unused")
+		for range 10 {
+			time.Sleep(20 * time.Minute)
+			if _, err := h.octetsOf("alice", "alice", used); err != nil {
+				t.Fatalf("the upload that is used: %v", err)
+			}
+		}
+		list, _, err := h.access.Objects.All(ctx, h.users["alice"].ID, objects.Upload, 0, 0)
+		if err != nil || len(list) != 1 {
+			t.Errorf("%d uploads are left: %v", len(list), err)
+		}
+		if _, err := h.octetsOf("alice", "alice", unused); !errors.Is(err, jmap.ErrBlobNotFound) {
+			t.Errorf("the upload that is not used: %v", err)
+		}
+		time.Sleep(2 * time.Hour)
+		if _, err := h.octetsOf("alice", "alice", used); !errors.Is(err, jmap.ErrBlobNotFound) {
+			t.Errorf("two hours after the last use: %v", err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestWorkBounds holds what one call may want done.
+func TestWorkBounds(t *testing.T) {
+	h := newBodyHouse(t, Options{UploadBytesMax: 48 << 20, MessageBytesMax: 48 << 20})
+	big := h.upload("alice", "alice", "", "Subject: x\r\n\r\n"+strings.Repeat("x", 48<<20-20))
+	ids := strings.Repeat(fmt.Sprintf("%q,", big), 12)
+	if r := h.try("alice", "Blob/get", "alice", `"properties": ["digest:sha-256"], "ids": [`+ids[:len(ids)-1]+`]`); r["error"] != "requestTooLarge" {
+		t.Errorf("digests of %d MB: %v", 12*48, r["error"])
+	}
+	if r := h.try("alice", "Blob/get", "alice", fmt.Sprintf(`"ids": [%q]`, big)); r["error"] != "requestTooLarge" {
+		t.Errorf("data of 48 MB: %v", r["error"])
+	}
+	many := make([]string, propertiesMax+1)
+	for i := range many {
+		many[i] = fmt.Sprintf(`"header:X-%d"`, i)
+	}
+	for _, argument := range []string{"properties", "bodyProperties"} {
+		if r := h.try("alice", "Email/get", "alice", fmt.Sprintf(`"ids": [], %q: [%s]`, argument, strings.Join(many, ","))); r["error"] != "invalidArguments" {
+			t.Errorf("%d %s: %v", len(many), argument, r)
+		}
+	}
 }

@@ -66,6 +66,7 @@ type blobRange struct {
 	properties     []string
 	offset, length *float64
 	left           int64 // octets that may still be returned
+	work           int64 // octets that digests were made of
 }
 
 // wants tells whether one of the properties is asked for.
@@ -170,7 +171,7 @@ func (m *Methods) getBlob(ctx context.Context, u *access.User, a *access.Account
 }
 
 // digests adds the digests that were asked for.
-func digests(out jmap.Object, r *blobRange, octets io.Reader) error {
+func digests(out jmap.Object, r *blobRange, octets *io.SectionReader) error {
 	hashes := map[string]hash.Hash{}
 	var writers []io.Writer
 	for _, p := range r.properties {
@@ -181,6 +182,9 @@ func digests(out jmap.Object, r *blobRange, octets io.Reader) error {
 	}
 	if len(writers) == 0 {
 		return nil
+	}
+	if r.work += octets.Size() * int64(len(writers)); r.work > blobWorkMax {
+		return errBlobWork
 	}
 	if _, err := io.Copy(io.MultiWriter(writers...), octets); err != nil {
 		return err

@@ -17,11 +17,12 @@ import (
 // content is a message whose properties are asked for.
 type content struct {
 	*message.Message
-	blob   jmap.ID // of the whole message
-	open   func(ctx context.Context) (io.ReaderAt, error)
-	octets io.ReaderAt // once opened
-	header []byte      // of the message, once read
-	sizes  *sizeCache
+	blob     jmap.ID // of the whole message
+	open     func(ctx context.Context) (io.ReaderAt, error)
+	octets   io.ReaderAt // once opened
+	header   []byte      // of headerOf, once read
+	headerOf *message.Part
+	sizes    *sizeCache
 
 	text, html, attached []*part // once made
 	flat                 bool
@@ -93,27 +94,27 @@ func (c *content) close() {
 
 // headerBlock reads the header of the message.
 func (c *content) headerBlock(ctx context.Context) ([]byte, error) {
-	if c.header != nil {
-		return c.header, nil
-	}
-	block, err := c.partHeader(ctx, c.Root)
-	if err == nil {
-		c.header = block
-	}
-	return block, err
+	return c.partHeader(ctx, c.Root)
 }
 
 // partHeaderMax bounds the header of a part that is read to be told, in octets; the parser
 // keeps no more of it.
 const partHeaderMax = message.HeaderOctetsMax
 
-// partHeader reads the header of a part.
+// partHeader reads the header of a part, and holds it for the next property.
 func (c *content) partHeader(ctx context.Context, p *message.Part) ([]byte, error) {
+	if c.headerOf == p {
+		return c.header, nil
+	}
 	r, err := c.source(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(io.LimitReader(p.HeaderReader(r), partHeaderMax))
+	block, err := io.ReadAll(io.LimitReader(p.HeaderReader(r), partHeaderMax))
+	if err == nil {
+		c.header, c.headerOf = block, p
+	}
+	return block, err
 }
 
 // size is the number of octets of the decoded part.
@@ -296,7 +297,7 @@ func (c *content) partProperty(ctx context.Context, p *part, name string) (any, 
 	case "cid":
 		return textOrNull(p.cid()), nil
 	case "language":
-		return orNull(p.Language), nil
+		return listOrNull(p.Language), nil
 	case "location":
 		return textOrNull(strings.TrimSpace(message.StripComments(p.Location))), nil
 	case "headers":

@@ -1,6 +1,7 @@
 package email
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ func (h *bodyHouse) create(user, properties string) string {
 // raw reads the octets of a message.
 func (h *bodyHouse) raw(user, id string) string {
 	h.t.Helper()
-	b, err := h.m.OpenBlob(h.t.Context(), h.users[user], h.open(user, user), jmap.ID("G"+id[1:]))
+	b, err := h.m.OpenBlob(context.Background(), h.users[user], h.open(user, user), jmap.ID("G"+id[1:]))
 	must(h.t, err)
 	defer b.Close()
 	octets, err := io.ReadAll(io.NewSectionReader(b, 0, b.Size()))
@@ -36,7 +37,7 @@ func (h *bodyHouse) raw(user, id string) string {
 // upload uploads octets as a user.
 func (h *bodyHouse) upload(user, account, media, octets string) jmap.ID {
 	h.t.Helper()
-	id, size, err := h.m.Upload(h.t.Context(), h.users[user], h.open(user, account), media, strings.NewReader(octets))
+	id, size, err := h.m.Upload(context.Background(), h.users[user], h.open(user, account), media, strings.NewReader(octets))
 	must(h.t, err)
 	if size != int64(len(octets)) {
 		h.t.Fatalf("%d octets uploaded, not %d", size, len(octets))

@@ -55,12 +55,19 @@ type property struct {
 	short  bool            // a convenience property
 }
 
+// propertiesMax is how many properties one call may name: each field of a header is a look
+// through all of it, for each message or part.
+const propertiesMax = 200
+
 // parseRequest reads the properties, which are known to be some, and the arguments about
 // bodies.
 func parseRequest(properties, defaults []string, extra jmap.Properties) (*request, error) {
 	r := &request{body: bodyDefaults}
 	if properties == nil {
 		properties = defaults
+	}
+	if len(properties) > propertiesMax {
+		return nil, jmap.InvalidArguments("properties: more than %d", propertiesMax)
 	}
 	for _, name := range properties {
 		p := property{name: name}
@@ -80,6 +87,9 @@ func parseRequest(properties, defaults []string, extra jmap.Properties) (*reques
 	}
 	if body != nil {
 		r.body = body
+	}
+	if len(r.body) > propertiesMax {
+		return nil, jmap.InvalidArguments("bodyProperties: more than %d", propertiesMax)
 	}
 	for _, name := range r.body {
 		if !isBodyProperty(name) {

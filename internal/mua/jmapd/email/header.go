@@ -128,12 +128,12 @@ func (f form) value(field message.Field) any {
 	case formGroupedAddresses:
 		return groups(message.ParseAddressList(field.Unfolded()))
 	case formMessageIDs:
-		return orNull(message.ParseMessageIDs(field.Unfolded()))
+		return listOrNull(message.ParseMessageIDs(field.Unfolded()))
 	case formDate:
 		t, _ := message.ParseDate(field.Unfolded())
 		return date(t)
 	case formURLs:
-		return orNull(message.ParseURLs(field.Unfolded()))
+		return listOrNull(message.ParseURLs(field.Unfolded()))
 	}
 	return message.HeaderRaw(field.Value)
 }
@@ -223,8 +223,8 @@ func date(t time.Time) any {
 	return jmap.FormatDate(t)
 }
 
-// orNull keeps an empty list from being told as one.
-func orNull(list []string) any {
+// listOrNull keeps an empty list from being told as one.
+func listOrNull(list []string) any {
 	if len(list) == 0 {
 		return nil
 	}
@@ -297,7 +297,7 @@ func summarized(m *message.Message, property string) (v any, ok bool) {
 	case "messageId":
 		return summarizedIDs([]string{m.MessageID}), true
 	case "inReplyTo":
-		return orNull(message.ParseMessageIDs(m.RawInReplyTo)), true
+		return listOrNull(message.ParseMessageIDs(m.RawInReplyTo)), true
 	case "references":
 		return summarizedIDs(slices.Clone(m.References)), true
 	}
@@ -312,5 +312,5 @@ func summarizedIDs(ids []string) any {
 			bare = append(bare, id[1:n-1])
 		}
 	}
-	return orNull(bare)
+	return listOrNull(bare)
 }

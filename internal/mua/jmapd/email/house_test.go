@@ -29,14 +29,14 @@ import (
 // bodyHouse is the methods over memory, with users alice, bob and carol of one organisation.
 // It has a name of its own because the tests of queries have a house too.
 type bodyHouse struct {
-	t       testing.TB
+	t       tester
 	access  *access.House
 	m       *Methods
 	methods map[string]jmap.Method
 	users   map[string]*access.User
 }
 
-func newBodyHouse(t testing.TB, o Options) *bodyHouse {
+func newBodyHouse(t tester, o Options) *bodyHouse {
 	t.Helper()
 	ctx := context.Background()
 	engine, clock := memkv.New(), hlc.NewClock(1)
@@ -67,7 +67,16 @@ func newBodyHouse(t testing.TB, o Options) *bodyHouse {
 	return h
 }
 
-func must(t testing.TB, err error) {
+// tester is a test, or a check of rapid.
+type tester interface {
+	Helper()
+	Cleanup(func())
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func must(t tester, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

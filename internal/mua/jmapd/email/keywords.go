@@ -17,9 +17,9 @@ const keywordsMax = mailstore.KeywordsMax
 // errTooManyKeywords is of RFC 8621, 4.6.
 var errTooManyKeywords = jmap.NewSetError("tooManyKeywords", "more than %d keywords", keywordsMax)
 
-// validKeyword tells whether s can be a keyword (RFC 8621, 4.1.1), no longer than the mail
+// isKeyword tells whether s can be a keyword (RFC 8621, 4.1.1), no longer than the mail
 // store keeps it.
-func validKeyword(s string) bool {
+func isKeyword(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x21 || s[i] > 0x7e || strings.IndexByte(`(){]%*"\`, s[i]) >= 0 {
 			return false
@@ -49,7 +49,7 @@ func splitKeywords(names []string, ok bool) (flags mailstore.Flags, keywords []s
 	}
 next:
 	for _, name := range names {
-		if !validKeyword(name) {
+		if !isKeyword(name) {
 			return 0, nil, false
 		}
 		name = strings.ToLower(name)

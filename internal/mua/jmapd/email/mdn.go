@@ -40,7 +40,7 @@ func (m *Methods) parseMDN(ctx context.Context, a *access.Account, o *octets, _ 
 	out := jmap.Object{
 		"subject": textOrNull(message.HeaderText(structure.RawSubject)), "reportingUA": textOrNull(mdn.ReportingUA),
 		"mdnGateway": textOrNull(mdn.Gateway), "originalRecipient": typedOrNull(mdn.Original), "finalRecipient": typedOrNull(mdn.Final),
-		"originalMessageId": textOrNull(mdn.OriginalMessageID), "error": orNull(mdn.Errors), "extensionFields": nil,
+		"originalMessageId": textOrNull(mdn.OriginalMessageID), "error": listOrNull(mdn.Errors), "extensionFields": nil,
 		"disposition": map[string]string{"actionMode": mdn.Disposition.ActionMode, "sendingMode": mdn.Disposition.SendingMode, "type": mdn.Disposition.Type},
 	}
 	out["includeOriginalMessage"] = len(structure.Root.Children) > 2

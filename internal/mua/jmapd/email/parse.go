@@ -17,6 +17,8 @@ type parsed struct {
 	Parsed      map[jmap.ID]jmap.Object `json:"parsed"`
 	NotParsable []jmap.ID               `json:"notParsable"`
 	NotFound    []jmap.ID               `json:"notFound"`
+
+	work int64 // octets looked at
 }
 
 // blobParser makes the object of a blob; errNoMessage where it is none.
@@ -78,6 +80,9 @@ func (m *Methods) parseOne(ctx context.Context, c *jmap.Call, a *access.Account,
 		return err
 	}
 	defer o.Close()
+	if r.work += o.size; r.work > blobWorkMax {
+		return errBlobWork
+	}
 	object, err := f(ctx, a, o, id)
 	if errors.Is(err, errNoMessage) {
 		r.NotParsable = append(r.NotParsable, id)

@@ -171,7 +171,11 @@ func (m *Methods) changeEmails(ctx context.Context, c *jmap.Call, a *access.Acco
 		list = append(list, one)
 	}
 	updates := len(list)
-	for id := range destroyed {
+	for _, id := range args.Destroy {
+		if !destroyed[id] {
+			continue // named twice
+		}
+		delete(destroyed, id)
 		one, e := s.destroy(id)
 		if e != nil {
 			r.NotDestroy(id, e)
@@ -368,7 +372,7 @@ func (p *patch) allKeywords(raw json.RawMessage) bool {
 		names, ok = nil, true
 	}
 	for i, n := range names {
-		ok = ok && validKeyword(n)
+		ok = ok && isKeyword(n)
 		names[i] = strings.ToLower(n)
 	}
 	p.one.change.SetKeywords, p.one.change.Keywords = true, names
@@ -387,7 +391,7 @@ func (p *patch) keyword(name string, raw json.RawMessage) bool {
 	default:
 		return false
 	}
-	return validKeyword(name)
+	return isKeyword(name)
 }
 
 // allMailboxes reads a whole set of mailboxes.
