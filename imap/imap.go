@@ -222,7 +222,8 @@ const (
 	AttrSubscribed    MailboxAttr = `\Subscribed`
 	AttrRemote        MailboxAttr = `\Remote`
 
-	// Special use (RFC 6154, 2; RFC 8457).
+	// Special use (RFC 6154, 2; RFC 8457; the others are in IANA's registry of mailbox name
+	// attributes).
 	AttrAll       MailboxAttr = `\All`
 	AttrArchive   MailboxAttr = `\Archive`
 	AttrDrafts    MailboxAttr = `\Drafts`
@@ -231,10 +232,13 @@ const (
 	AttrSent      MailboxAttr = `\Sent`
 	AttrTrash     MailboxAttr = `\Trash`
 	AttrImportant MailboxAttr = `\Important`
+	AttrMemos     MailboxAttr = `\Memos`
+	AttrScheduled MailboxAttr = `\Scheduled`
+	AttrSnoozed   MailboxAttr = `\Snoozed`
 )
 
 var specialUses = []MailboxAttr{AttrAll, AttrArchive, AttrDrafts, AttrFlagged, AttrJunk,
-	AttrSent, AttrTrash, AttrImportant}
+	AttrSent, AttrTrash, AttrImportant, AttrMemos, AttrScheduled, AttrSnoozed}
 
 // SpecialUse returns the special-use attribute in the RFC's spelling, and whether a is
 // one.

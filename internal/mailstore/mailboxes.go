@@ -13,7 +13,11 @@ import (
 
 // uses are the special uses that a mailbox can have. The others of RFC 6154 name views of
 // all mail, which no mailbox is.
-var uses = []imap.MailboxAttr{"", imap.AttrArchive, imap.AttrDrafts, imap.AttrJunk, imap.AttrSent, imap.AttrTrash}
+var uses = []imap.MailboxAttr{"", imap.AttrArchive, imap.AttrDrafts, imap.AttrImportant, imap.AttrJunk, imap.AttrMemos,
+	imap.AttrScheduled, imap.AttrSent, imap.AttrSnoozed, imap.AttrTrash}
+
+// CanBe tells whether a mailbox can have a special use.
+func CanBe(role imap.MailboxAttr) bool { return role != "" && slices.Contains(uses, role) }
 
 // subscriptionsMoved is how many subscriptions a RENAME takes along; where there are more
 // they stay with the old names.
