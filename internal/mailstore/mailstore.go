@@ -65,6 +65,7 @@ var (
 	ErrUse         = errors.New("mailstore: not a special use of a mailbox")
 	ErrName        = errors.New("mailstore: not a mailbox name")
 	ErrHasChildren = errors.New("mailstore: the mailbox has children")
+	ErrNotEmpty    = errors.New("mailstore: the mailbox is not empty")
 	ErrInUse       = errors.New("mailstore: the mailbox may not be deleted") // INBOX
 	ErrOverQuota   = errors.New("mailstore: over quota")
 	ErrTooLarge    = errors.New("mailstore: over a limit of size")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ type Mailbox struct {
 	Name        string    // the whole name, NFC; INBOX in capitals
 	UIDValidity uint32
 	Role        imap.MailboxAttr // \Drafts …, empty: none (RFC 6154)
+	SortOrder   uint32           // where a client shows it among others (RFC 8621, 2)
 	Subscribed  bool
 	HasChildren bool
 	Recovery    *Recovery // of a recoverable mailbox only
@@ -94,13 +96,23 @@ func (m *Mailbox) record() []byte {
 	v = binary.BigEndian.AppendUint64(v, uint64(m.Parent))
 	v = binary.BigEndian.AppendUint32(v, m.UIDValidity)
 	v = appendText(v, string(m.Role))
-	return appendText(v, m.level)
+	v = appendText(v, m.level)
+	if m.SortOrder != 0 {
+		v = binary.AppendUvarint(v, uint64(m.SortOrder))
+	}
+	return v
 }
+
+// Level is the last level of the name.
+func (m *Mailbox) Level() string { return m.level }
 
 func readMailbox(id MailboxID, v []byte) (*Mailbox, error) {
 	r := newReader(v)
 	m := &Mailbox{ID: id, raw: bytes.Clone(v), Parent: r.id(), UIDValidity: r.uint32()}
 	m.Role, m.level = imap.MailboxAttr(r.text()), string(r.text())
+	if len(r.b) > 0 {
+		m.SortOrder = uint32(r.count(math.MaxUint32))
+	}
 	return m, r.err("record of mailbox " + id.String())
 }
 
