@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -39,6 +40,10 @@ func (s *Store) PrepareUpdate(u *mailflow.Unit, account mailstore.AccountID, kin
 	}
 	b := s.batch(u, account)
 	k := objectKey(kind, old.ID)
+	if p := pending(b, k); p != nil { // changed within this unit already
+		p.Value = append(p.Value[:headSize:headSize], value...)
+		return nil
+	}
 	b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardEquals, Key: k, Value: old.format()})
 	b.Deletes = append(b.Deletes, stateKey(partLog, kind, old.Updated))
 	at := State{N: place(b)}
@@ -84,6 +89,27 @@ func (s *Store) PrepareRelease(u *mailflow.Unit, account mailstore.AccountID, ki
 func nameKey(kind Kind, name string) []byte {
 	h := sha256.Sum256([]byte(name))
 	return append(prefix(partName, kind), h[:16]...)
+}
+
+// pending finds what the batch will write under a key, nil when nothing.
+func pending(b *kv.Batch, k []byte) *kv.Put {
+	for i := range b.Puts {
+		if bytes.Equal(b.Puts[i].Key, k) {
+			return &b.Puts[i]
+		}
+	}
+	return nil
+}
+
+// Within returns an object as it will be when the unit is committed: what PrepareCreate or
+// PrepareUpdate made of it there, else what is stored. ErrNotFound. PrepareUpdate takes it
+// like one that was read.
+func (s *Store) Within(ctx context.Context, u *mailflow.Unit, account mailstore.AccountID, kind Kind, id hlc.ID) (*Object, error) {
+	space, _ := mailstore.Guest(account)
+	if p := pending(u.Quiet(space), objectKey(kind, id)); p != nil {
+		return parse(p.Key, p.Value)
+	}
+	return s.One(ctx, account, kind, id)
 }
 
 // batch is the unit's batch for an account, which must live.
