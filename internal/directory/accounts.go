@@ -155,6 +155,7 @@ func (s *Store) PrepareRemoval(ctx context.Context, id AccountID, u *mailflow.Un
 		}
 		e.remove(accountKey(id))
 		e.remove(secretsKey(id))
+		e.remove(usesKey(id))
 		endGrants(e, id)
 		return nil
 	})

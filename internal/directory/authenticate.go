@@ -46,7 +46,9 @@ func (s *Store) Authenticate(ctx context.Context, c Credentials) (Principal, err
 	case err != nil:
 		return Principal{}, fmt.Errorf("log in: %w", err)
 	}
-	s.throttle.succeeded(c.Client, c.Login, time.Now())
+	if !p.Second { // else the log-in is not over yet
+		s.throttle.succeeded(c.Client, c.Login, time.Now())
+	}
 	return p, nil
 }
 
@@ -112,7 +114,7 @@ func (s *Store) check(ctx context.Context, c Credentials) (Principal, error) {
 	key := s.verified.key(p.ID, who.secrets, c.Password)
 	if app, ok := s.verified.get(key); ok {
 		p.App = app
-		return p, nil
+		return s.admit(c, who, p)
 	}
 	app, ok, err := who.secrets.checkApps(c.Password)
 	if err == nil && !ok {
@@ -127,6 +129,19 @@ func (s *Store) check(ctx context.Context, c Credentials) (Principal, error) {
 	}
 	s.verified.put(key, app)
 	p.App = app
+	return s.admit(c, who, p)
+}
+
+// admit asks whether the right password is enough. Where it is not, the answer is that of a
+// wrong one: a mail program's door must not tell who knows the password.
+func (s *Store) admit(c Credentials, who candidate, p Principal) (Principal, error) {
+	if p.App != "" || !who.secrets.second() {
+		return p, nil
+	}
+	p.Second = c.Person
+	if !c.Person && !s.PasswordAlone {
+		return Principal{}, ErrCredentials
+	}
 	return p, nil
 }
 
@@ -251,6 +266,9 @@ func (b *saslBackend) Verifier(ctx context.Context, authzid, user string) (sasl.
 	var v sasl.Verifier
 	if who.account != nil && (authzid == "" || sameLogin(authzid, user)) {
 		v = who.secrets.verifier()
+		if who.secrets.second() && !s.PasswordAlone {
+			v.Keys = v.Keys[:len(who.secrets.Apps)]
+		}
 	}
 	v.Finish = func(ctx context.Context, key int) (any, error) {
 		if key < 0 || key >= len(v.Keys) {

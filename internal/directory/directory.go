@@ -8,7 +8,7 @@
 // internal/admin.
 //
 // RFC 5321 (3.9 aliases and lists, 4.5.1 postmaster), RFC 5233 (sub-addresses), RFC 5802
-// and 7677 (SCRAM verifiers), RFC 9106 (argon2).
+// and 7677 (SCRAM verifiers), RFC 9106 (argon2), RFC 4226 and 6238 (TOTP).
 package directory
 
 import (
@@ -108,6 +108,11 @@ type Credentials struct {
 	Login    string // "alice@example.org"; in the case given
 	Password string
 	Client   netip.Addr // for the rate limits; not valid: none apply
+
+	// Person says that the caller asks a person for the second factor, where
+	// Principal.Second tells that there is one. Without it the human password of such an
+	// account is a wrong one (Options.PasswordAlone); app passwords do not ask.
+	Person bool
 }
 
 // Principal is who logged in.
@@ -118,6 +123,7 @@ type Principal struct {
 	Name   string // to show, may be empty
 	Limits Limits
 	App    string // the app password's name, empty: the human one
+	Second bool   // only with Credentials.Person: the second factor is still to be asked for
 }
 
 // Limits are what an account may use; zero is the default of the configuration.

@@ -23,6 +23,7 @@ import (
 //	            n/DOMAIN/LOCAL     what an address is: account, alias or group
 //	            a/ACCOUNT          account
 //	            c/ACCOUNT          credentials
+//	            f/ACCOUNT          what changes with each use of a second factor (quiet)
 //
 // Both have S… beside: Sieve scripts, which are internal/scripts's.
 //
@@ -47,6 +48,7 @@ func domainKey(domain string) string   { return "d/" + domain }
 func ownerKey(id AccountID) string     { return "i/" + id.String() }
 func accountKey(id AccountID) string   { return accountPrefix + id.String() }
 func secretsKey(id AccountID) string   { return "c/" + id.String() }
+func usesKey(id AccountID) string      { return "f/" + id.String() }
 func namesPrefix(domain string) string { return "n/" + domain + "/" }
 
 func nameKey(a address.Address) string {
@@ -130,6 +132,39 @@ type secretsRecord struct {
 	Rounds int         `json:"rounds,omitempty"`
 	Human  *sasl.Key   `json:"human,omitempty"` // of the human password, where SCRAM is allowed for it
 	Apps   []appRecord `json:"apps,omitempty"`
+
+	TOTP     *totpRecord     `json:"totp,omitempty"`
+	Passkeys []passkeyRecord `json:"passkeys,omitempty"`
+	Recovery [][]byte        `json:"recovery,omitempty"` // SHA-256 of each code that is left
+}
+
+// totpRecord is the secret shared with an authenticator (RFC 6238). It must be known to
+// check a code, so that it cannot be hashed.
+type totpRecord struct {
+	Secret  []byte    `json:"secret"`
+	Created time.Time `json:"created"`
+}
+
+// passkeyRecord is a WebAuthn credential: nothing in it is secret.
+type passkeyRecord struct {
+	ID         []byte    `json:"id"`
+	Key        []byte    `json:"key"`
+	Name       string    `json:"name"`
+	Flags      byte      `json:"flags"`
+	Transports []string  `json:"transports,omitempty"`
+	AAGUID     []byte    `json:"aaguid,omitempty"`
+	Created    time.Time `json:"created"`
+}
+
+// usesRecord is what each use of a second factor changes.
+type usesRecord struct {
+	Step     int64                 `json:"step,omitempty"`     // of TOTP: the last one used
+	Passkeys map[string]passkeyUse `json:"passkeys,omitempty"` // by the id in hexadecimal
+}
+
+type passkeyUse struct {
+	Count uint32    `json:"count,omitempty"` // signatures, as its authenticator counts
+	Used  time.Time `json:"used"`
 }
 
 type appRecord struct {

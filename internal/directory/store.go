@@ -29,6 +29,10 @@ type Options struct {
 	// they are set. It is off because such a verifier is quicker to guess at than argon2id
 	// when it is stolen. App passwords always have one.
 	ScramForPasswords bool
+	// PasswordAlone lets the human password alone open the doors of mail programs for an
+	// account that has a second factor. It is off: there, mail programs use app passwords or
+	// tokens, and who knows only the password gets nowhere.
+	PasswordAlone bool
 	// FailureDelay is how long a failed log-in takes, 0: the constant FailureDelay.
 	FailureDelay time.Duration
 }
@@ -143,6 +147,15 @@ type editor struct {
 	u     *mailflow.Unit
 	space kv.Space
 	snap  kv.Snapshot
+	quiet bool // what is put does not move the version: no cache holds it
+}
+
+// batch is where the editor's changes and guards go.
+func (e *editor) batch() *kv.Batch {
+	if e.quiet {
+		return e.u.Quiet(e.space)
+	}
+	return e.u.Batch(e.space)
 }
 
 // within runs f with an editor of the space.
@@ -152,8 +165,8 @@ func (s *Store) within(ctx context.Context, u *mailflow.Unit, space kv.Space, f 
 		return fmt.Errorf("read the directory: %w", err)
 	}
 	defer snap.Close()
-	e := &editor{u, space, snap}
-	if err := f(e); err != nil {
+	e := &editor{u: u, space: space, snap: snap}
+	if err := f(e); err != nil || e.quiet {
 		return err
 	}
 	c := s.cached(space)
@@ -164,7 +177,7 @@ func (s *Store) within(ctx context.Context, u *mailflow.Unit, space kv.Space, f 
 // read returns a record, nil when there is none, and guards that it stays so.
 func read[T any](e *editor, key string) (*T, error) {
 	raw, err := e.snap.Get([]byte(key))
-	b := e.u.Batch(e.space)
+	b := e.batch()
 	if errors.Is(err, kv.ErrNotFound) {
 		b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardAbsent, Key: []byte(key)})
 		return nil, nil
@@ -178,7 +191,7 @@ func read[T any](e *editor, key string) (*T, error) {
 
 // unchanged guards that nothing at all changes in the space: for what was scanned.
 func (e *editor) unchanged() {
-	b := e.u.Batch(e.space)
+	b := e.batch()
 	b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardVersion, Version: e.snap.Version()})
 }
 
@@ -187,13 +200,13 @@ func (e *editor) put(key string, record any) error {
 	if err != nil {
 		return err
 	}
-	b := e.u.Batch(e.space)
+	b := e.batch()
 	b.Puts = append(b.Puts, kv.Put{Key: []byte(key), Value: raw})
 	return nil
 }
 
 func (e *editor) remove(key string) {
-	b := e.u.Batch(e.space)
+	b := e.batch()
 	b.Deletes = append(b.Deletes, []byte(key))
 }
 

@@ -18,6 +18,9 @@ const (
 	bucketsMax    = 50_000         // of each kind kept; the one unused the longest goes first
 	trustFor      = 24 * time.Hour // after a good log-in its network is not limited
 	loginKeyMax   = 320            // octets of a user name that tell buckets apart
+
+	codeBurst  = 10 // codes tried for one account: three of a million are right at a time
+	codeRefill = 10 * time.Minute
 )
 
 // throttle counts failed log-ins. A network with a recent good log-in is never shut out,
@@ -27,10 +30,11 @@ type throttle struct {
 	networks buckets // all guarded by mu
 	users    buckets
 	trusted  buckets // network, and user at network
+	codes    buckets // by account: who gets here knows the password, and no network is trusted
 }
 
 func newThrottle() *throttle {
-	return &throttle{networks: newBuckets(), users: newBuckets(), trusted: newBuckets()}
+	return &throttle{networks: newBuckets(), users: newBuckets(), trusted: newBuckets(), codes: newBuckets()}
 }
 
 // networkOf is what one attacker has many addresses of.
@@ -97,6 +101,26 @@ func (t *throttle) succeeded(client netip.Addr, login string, at time.Time) {
 	defer t.mu.Unlock()
 	t.trusted.make(network).at = at
 	t.trusted.make(user + " " + network).at = at
+}
+
+// tryCode counts a try of a second factor before it is made, so that many at once are
+// counted too, and tells whether it may be made.
+func (t *throttle) tryCode(id AccountID, at time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.codes.level(id.String(), codeRefill, at) >= codeBurst {
+		return false
+	}
+	t.codes.add(id.String(), codeRefill, at)
+	return true
+}
+
+// rightCode forgets the tries before a right one.
+func (t *throttle) rightCode(id AccountID, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.codes.make(id.String())
+	b.level, b.at = 0, at
 }
 
 // bucket is a level that runs out with time.

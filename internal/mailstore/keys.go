@@ -48,7 +48,7 @@ import (
 //	u MAILBOX            recoverable mailbox: see recoverable.go
 //	A                    scope in which the account shares mailboxes
 //	A MAILBOX            access control list
-//	Z                    with whom things besides mailboxes are shared: see shares.go
+//	H                    with whom things besides mailboxes are shared: see shares.go
 //	v MAILBOX READER     HIGHESTMODSEQ of a reader's own \Seen in another one's mailbox
 //	v MAILBOX READER N   his \Seen of the 1024 UIDs of a chunk
 //

@@ -15,7 +15,7 @@ import (
 
 // keyShares is the key, in the account's space, of the record of its share keys: the scope,
 // then each of them.
-const keyShares = 'Z'
+const keyShares = 'H'
 
 // objectShareSpace holds who shares objects with whom in an organisation.
 func objectShareSpace(scope string) kv.Space { return kv.Space("share-objects/" + scope) }

@@ -45,11 +45,13 @@ type User struct {
 	directory.Principal
 	Client netip.Addr
 	// Credential names what the user proved himself with ("session:ID", "token:ID",
-	// "app:NAME", "password"), so that he can tell it from others.
+	// "app:NAME", "password", "oidc:ISSUER"), so that he can tell it from others.
 	Credential string
 	// Full tells that the user may change his credentials: he logged in as a person does,
 	// not a program for him.
 	Full bool
+	// Scopes bind a bearer token to some capabilities, see May; nil: to none of them.
+	Scopes []string
 }
 
 // Of returns the user behind a call.
