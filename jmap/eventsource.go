@@ -61,7 +61,7 @@ type stream struct {
 	w     http.ResponseWriter
 	ask   *eventSource
 	user  any
-	seen  follower
+	seen  Follower
 	dirty chan struct{} // something may have changed
 }
 
@@ -76,7 +76,7 @@ func (s *Server) serveEventSource(w http.ResponseWriter, r *http.Request, user a
 		return problem(http.StatusTooManyRequests, "%d streams at once are possible", s.limits.ConcurrentStreams)
 	}
 	defer leave()
-	t := &stream{s: s, w: w, ask: ask, user: user, seen: follower{types: ask.types}, dirty: make(chan struct{}, 1)}
+	t := &stream{s: s, w: w, ask: ask, user: user, seen: Follower{types: ask.types}, dirty: make(chan struct{}, 1)}
 	ctx := r.Context()
 	stop, err := s.o.Changes.Watch(ctx, user, t.notify)
 	if err != nil {
@@ -166,7 +166,7 @@ func (t *stream) beat() string {
 
 // push writes what the client has not seen.
 func (t *stream) push(now States) (pushed bool, err error) {
-	changed := t.seen.changes(now)
+	changed := t.seen.Changes(now)
 	if len(changed) == 0 {
 		return false, nil
 	}

@@ -85,7 +85,7 @@ func FuzzWebSocketMessage(f *testing.F) {
 		if p == nil && m.kind == "" || m.id != nil && !json.Valid(m.id) {
 			t.Errorf("%q: %+v", raw, m)
 		}
-		new(follower).resume(m.pushState, States{"A": {"Email": "1"}})
+		new(Follower).resume(m.pushState, States{"A": {"Email": "1"}})
 	})
 }
 
@@ -100,9 +100,9 @@ func FuzzEventSource(f *testing.F) {
 		if e, p := parseEventSource(q); p == nil && e.ping != 0 && (e.ping < pingMin || e.ping > pingMax) {
 			t.Errorf("%q: ping %s", query, e.ping)
 		}
-		var fo follower
+		var fo Follower
 		fo.resume(last, States{"A": {"Email": "1"}})
-		if changed := fo.changes(States{"A": {"Email": "1"}}); len(changed) > 1 {
+		if changed := fo.Changes(States{"A": {"Email": "1"}}); len(changed) > 1 {
 			t.Errorf("%q: %v", last, changed)
 		}
 	})

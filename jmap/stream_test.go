@@ -335,23 +335,23 @@ func TestTokens(t *testing.T) {
 		now[ID(fmt.Sprintf("A%d", i))] = map[string]string{"Email": fmt.Sprint(i)}
 	}
 	for n, s := range map[string]States{"few": {"A1": {"Email": "1", "Thread": "1"}}, "many": now, "none": {}} {
-		var f, back follower
-		f.changes(s)
+		var f, back Follower
+		f.Changes(s)
 		back.resume(f.token(), s)
-		if c := back.changes(s); len(c) != 0 {
+		if c := back.Changes(s); len(c) != 0 {
 			t.Errorf("%s: %d accounts changed though nothing did", n, len(c))
 		}
 	}
-	var f, back follower
-	f.changes(States{"A1": {"Email": "1", "Thread": "1"}})
+	var f, back Follower
+	f.Changes(States{"A1": {"Email": "1", "Thread": "1"}})
 	back.resume(f.token(), nil)
-	if c := back.changes(States{"A1": {"Email": "1", "Thread": "2"}}); fmt.Sprint(c) != "map[A1:map[Thread:2]]" {
+	if c := back.Changes(States{"A1": {"Email": "1", "Thread": "2"}}); fmt.Sprint(c) != "map[A1:map[Thread:2]]" {
 		t.Errorf("%v", c)
 	}
-	f.changes(now)
+	f.Changes(now)
 	now["A7"]["Email"] = "other"
 	back.resume(f.token(), now)
-	if c := back.changes(now); len(c) != 300 {
+	if c := back.Changes(now); len(c) != 300 {
 		t.Errorf("of another sum %d accounts are told, want all", len(c))
 	}
 }

@@ -30,7 +30,7 @@ type socket struct {
 	mu       sync.Mutex
 	finished bool           // mu; no further message is answered
 	work     sync.WaitGroup // messages and pushes under way; added to under mu
-	push     *follower      // mu; nil: not enabled
+	push     *Follower      // mu; nil: not enabled
 	stop     func()         // mu; ends the watch
 	dirty    bool           // mu; something may have changed
 	pushing  bool           // mu; a goroutine is at it
@@ -346,7 +346,7 @@ func (k *socket) write(raw []byte) bool {
 
 // enable begins to push (RFC 8887, 4.3.5.2).
 func (k *socket) enable(m *message) {
-	f := &follower{types: m.types}
+	f := &Follower{types: m.types}
 	k.mu.Lock()
 	watching := k.stop != nil
 	k.mu.Unlock()
@@ -433,7 +433,7 @@ func (k *socket) pushChanges() {
 	k.mu.Lock()
 	var raw []byte
 	if k.push != nil {
-		if changed := k.push.changes(now); len(changed) > 0 {
+		if changed := k.push.Changes(now); len(changed) > 0 {
 			raw = k.push.format(changed, true)
 		}
 	}
