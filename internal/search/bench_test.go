@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,6 +84,98 @@ func BenchmarkRecord(b *testing.B) {
 	b.ReportMetric(float64(size), "octets/record")
 }
 
+// built is what building an index took.
+type built struct {
+	octets       int64 // of text
+	cost, merges time.Duration
+}
+
+// build makes the index of many messages, as deliveries and the background do.
+func (f *fixture) build(w *writer, n int) (all built) {
+	f.Helper()
+	ctx := context.Background()
+	for at := 0; at < n; {
+		batch := kv.Batch{Space: f.x.Space}
+		for ; at < n && len(batch.Puts) < 128; at++ {
+			raw := w.letter(at, 4096)
+			all.octets += int64(len(raw))
+			m, err := message.Parse(bytes.NewReader(raw), message.Limits{})
+			must(f, err)
+			start := cpu()
+			r, err := NewRecord(m, bytes.NewReader(raw))
+			all.cost += cpu() - start
+			must(f, err)
+			id := f.x.Clock.Next()
+			Prepare(&batch, id, r)
+			f.ids = append(f.ids, id)
+		}
+		_, err := f.x.Engine.Commit(ctx, batch)
+		must(f, err)
+		if at%foldRecords == 0 || at == n {
+			start := cpu()
+			_, _, err := f.x.Fold(ctx)
+			must(f, err)
+			f.merge()
+			all.merges += cpu() - start
+		}
+	}
+	return all
+}
+
+// merge merges until there is nothing to do.
+func (f *fixture) merge() {
+	f.Helper()
+	for more := true; more; {
+		var err error
+		more, err = f.x.Merge(context.Background())
+		must(f, err)
+	}
+}
+
+// BenchmarkExpunge takes nine messages of ten away and tells what is left of the index.
+func BenchmarkExpunge(b *testing.B) {
+	e, err := diskkv.Open(diskkv.Options{Dir: b.TempDir()})
+	must(b, err)
+	f := newFixture(b, e)
+	w := newWriter(1, 50_000)
+	f.build(w, *benchMessages)
+	_, dictionary, postings := f.size()
+	find := func() float64 {
+		used := cpu()
+		for range 10 {
+			_, err := f.x.Find(context.Background(), []*Needle{NewNeedle(FieldsOf(FieldBody), w.words[300])}, nil)
+			must(b, err)
+		}
+		return float64((cpu() - used).Microseconds()) / 10_000
+	}
+	before := find()
+	for part := range slices.Chunk(f.ids, 400) {
+		drop := kv.Batch{Space: f.x.Space}
+		for i, id := range part {
+			if i%10 != 0 {
+				PrepareDrop(&drop, id)
+			}
+		}
+		_, err := e.Commit(context.Background(), drop)
+		must(b, err)
+	}
+	dead := find()
+	used := cpu()
+	f.merge()
+	b.ReportMetric((cpu() - used).Seconds(), "merge-cpu-s")
+	b.ReportMetric(before, "find-before-ms")
+	b.ReportMetric(dead, "find-dead-ms")
+	b.ReportMetric(find(), "find-after-ms")
+	_, d, p := f.size()
+	b.ReportMetric(float64(dictionary+postings)/1e6, "before-MB")
+	b.ReportMetric(float64(d+p)/1e6, "after-MB")
+	must(b, f.x.snapshot(context.Background(), func(snap kv.Snapshot) error {
+		left, err := readTombstones(snap)
+		b.ReportMetric(float64(len(left)), "tombstones")
+		return err
+	}))
+}
+
 // BenchmarkIndex builds the index of many messages on disk and asks it.
 func BenchmarkIndex(b *testing.B) {
 	e, err := diskkv.Open(diskkv.Options{Dir: b.TempDir()})
@@ -91,43 +184,14 @@ func BenchmarkIndex(b *testing.B) {
 	ctx := context.Background()
 	w := newWriter(1, 50_000)
 	n := *benchMessages
-	var octets int64
-	var cost, folding time.Duration
-	for at := 0; at < n; {
-		batch := kv.Batch{Space: f.x.Space}
-		for ; at < n && len(batch.Puts) < 100; at++ {
-			raw := w.letter(at, 4096)
-			octets += int64(len(raw))
-			m, err := message.Parse(bytes.NewReader(raw), message.Limits{})
-			must(b, err)
-			start := cpu()
-			r, err := NewRecord(m, bytes.NewReader(raw))
-			cost += cpu() - start
-			must(b, err)
-			id := f.x.Clock.Next()
-			Prepare(&batch, id, r)
-			f.ids = append(f.ids, id)
-		}
-		_, err := e.Commit(ctx, batch)
-		must(b, err)
-		if at%500 == 0 {
-			start := cpu()
-			_, _, err := f.x.Fold(ctx)
-			must(b, err)
-			for more := true; more; {
-				more, err = f.x.Merge(ctx)
-				must(b, err)
-			}
-			folding += cpu() - start
-		}
-	}
+	all := f.build(w, n)
 	keys, dictionary, postings := f.size()
 	b.Run("build", func(b *testing.B) {
 		for b.Loop() {
 		}
-		b.ReportMetric(float64(cost.Microseconds())/float64(n), "record-µs/message")
-		b.ReportMetric(float64(folding.Microseconds())/float64(n), "merge-µs/message")
-		b.ReportMetric(float64(dictionary+postings)/float64(octets), "index/text")
+		b.ReportMetric(float64(all.cost.Microseconds())/float64(n), "record-µs/message")
+		b.ReportMetric(float64(all.merges.Microseconds())/float64(n), "merge-µs/message")
+		b.ReportMetric(float64(dictionary+postings)/float64(all.octets), "index/text")
 		b.ReportMetric(float64(dictionary)/1e6, "dictionary-MB")
 		b.ReportMetric(float64(keys), "keys")
 	})

@@ -9,7 +9,7 @@ import (
 type bitWriter struct {
 	octets []byte // whole ones
 	rest   uint64 // the bits behind them, at the top
-	used   int    // of rest, below 8
+	used   int    // of rest
 }
 
 func (w *bitWriter) reset() { w.octets, w.rest, w.used = w.octets[:0], 0, 0 }
@@ -19,20 +19,27 @@ func (w *bitWriter) length() int { return 8*len(w.octets) + w.used }
 
 // write adds the lowest n bits of v, at most 56.
 func (w *bitWriter) write(v uint64, n int) {
+	if w.used+n > 64 {
+		w.flush()
+	}
 	w.rest |= v << (64 - n) >> w.used
 	w.used += n
-	if whole := w.used / 8; whole > 0 {
-		var b [8]byte
-		binary.BigEndian.PutUint64(b[:], w.rest)
-		w.octets = append(w.octets, b[:whole]...)
-		w.rest <<= 8 * whole
-		w.used -= 8 * whole
-	}
+}
+
+// flush takes whole octets out of rest.
+func (w *bitWriter) flush() {
+	whole := w.used / 8
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], w.rest)
+	w.octets = append(w.octets, b[:whole]...)
+	w.rest <<= 8 * whole
+	w.used -= 8 * whole
 }
 
 // copy adds n bits of others, from one on.
 func (w *bitWriter) copy(from []byte, at, n int) {
-	if w.used == 0 && at%8 == 0 {
+	if w.used%8 == 0 && at%8 == 0 {
+		w.flush()
 		whole := n / 8
 		w.octets = append(w.octets, from[at/8:at/8+whole]...)
 		at, n = at+8*whole, n-8*whole
@@ -47,7 +54,7 @@ func (w *bitWriter) copy(from []byte, at, n int) {
 
 // finish returns what was written, filled up to whole octets; valid until more is written.
 func (w *bitWriter) finish() []byte {
-	if w.used == 0 {
+	if w.flush(); w.used == 0 {
 		return w.octets
 	}
 	return append(w.octets, byte(w.rest>>56))

@@ -98,8 +98,9 @@ func readPostings(v []byte, of int, f func(n uint32)) error {
 	}
 	next := uint64(0)
 	for range head >> 1 {
-		n := next + r.uvarint()
-		if n >= uint64(of) || r.bad {
+		distance := r.uvarint()
+		n := next + distance
+		if distance >= uint64(of) || n >= uint64(of) || r.bad {
 			return fmt.Errorf("%w: postings", ErrDamaged)
 		}
 		f(uint32(n))

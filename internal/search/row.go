@@ -82,6 +82,8 @@ const (
 	// openBits is how many bits of occurrences take as long to read as to look into a
 	// message.
 	openBits = 50_000
+	// partLeast is the least part of a stream that is kept with the piece it was read in.
+	partLeast = 4 << 10
 )
 
 // errLate ends a proof that takes too long.
@@ -107,6 +109,7 @@ type rowProof struct {
 	s        *segment
 	deadline time.Time
 	unions   []union
+	docs     []uint32       // of all cursors
 	found    [][]occurrence // of each wanted, in the document at hand
 	marks    []uint64       // positions, by bits
 	last     []uint32       // positions that are marked
@@ -166,20 +169,25 @@ func (p *rowProof) open(snap kv.Snapshot, r *row, hits segmentHits, field int) e
 		p.found = append(p.found, nil)
 	}
 	from := newPostings(snap, p.s, allFields[field])
+	p.docs = p.docs[:0]
 	for i := range p.unions {
 		p.unions[i] = nil
 		for _, t := range hits[r.first+i][field].terms {
-			c := &cursor{docs: make([]uint32, 0, max(1, min(t.length, p.s.docs)))}
-			if err := from.each(&t, func(n uint32) { c.docs = append(c.docs, n) }); err != nil {
+			begin := len(p.docs)
+			if err := from.each(&t, func(n uint32) { p.docs = append(p.docs, n) }); err != nil {
 				return err
 			}
 			v, err := from.occurrences(&t)
 			if err != nil {
 				return err
 			}
-			c.places = occurrenceReader{octets: slices.Clone(v), end: t.bits}
-			if len(c.docs) > 0 {
-				p.unions[i].push(c)
+			if len(v) < partLeast {
+				v = slices.Clone(v)
+			} else {
+				from.places.buf = nil // it is ours now
+			}
+			if docs := p.docs[begin:len(p.docs):len(p.docs)]; len(docs) > 0 {
+				p.unions[i].push(&cursor{docs: docs, places: occurrenceReader{octets: v, end: t.bits}})
 			}
 		}
 	}
