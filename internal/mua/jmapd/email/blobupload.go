@@ -143,8 +143,9 @@ func mayUpload(ctx context.Context, a *access.Account) error {
 // makeRoom ends the oldest uploads of a user until there is room for a new one (RFC 8620,
 // 6).
 func (m *Methods) makeRoom(ctx context.Context, fresh *upload) error {
-	m.uploading.Lock()
-	defer m.uploading.Unlock()
+	mu := &m.uploading[uint64(fresh.owner)%uint64(len(m.uploading))]
+	mu.Lock()
+	defer mu.Unlock()
 	list, _, err := m.house.Objects.All(ctx, fresh.owner, objects.Upload, 0, 0)
 	if err != nil {
 		return err

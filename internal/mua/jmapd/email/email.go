@@ -58,7 +58,7 @@ type Methods struct {
 	o     Options
 	sizes *sizeCache
 
-	uploading sync.Mutex // one at a time makes room for uploads
+	uploading [64]sync.Mutex // by owner: one at a time makes room for uploads
 }
 
 // New returns the methods over a house.

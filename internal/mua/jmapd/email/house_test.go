@@ -16,6 +16,7 @@ import (
 	"postroad/internal/blob"
 	"postroad/internal/blob/memblob"
 	"postroad/internal/directory"
+	"postroad/internal/kv"
 	"postroad/internal/kv/hlc"
 	"postroad/internal/kv/memkv"
 	"postroad/internal/mailflow"
@@ -38,8 +39,13 @@ type bodyHouse struct {
 
 func newBodyHouse(t tester, o Options) *bodyHouse {
 	t.Helper()
-	ctx := context.Background()
-	engine, clock := memkv.New(), hlc.NewClock(1)
+	return newBodyHouseOver(t, memkv.New(), o)
+}
+
+// newBodyHouseOver is newBodyHouse over an engine, which it closes.
+func newBodyHouseOver(t tester, engine kv.Engine, o Options) *bodyHouse {
+	t.Helper()
+	ctx, clock := context.Background(), hlc.NewClock(1)
 	t.Cleanup(func() { engine.Close() })
 	c := &mailflow.Committer{Engine: engine, Bodies: blob.NewBodies(engine, memblob.New(), clock)}
 	d, err := directory.Open(ctx, directory.Options{Engine: engine, Committer: c, Clock: clock})

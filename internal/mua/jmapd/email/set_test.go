@@ -2,13 +2,16 @@ package email
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"postroad/imap"
+	"postroad/internal/kv/diskkv"
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
 	"postroad/jmap"
@@ -317,8 +320,17 @@ func (h *bodyHouse) many(n int, patch string) string {
 	return strings.Join(list, ",")
 }
 
+// benchHouse is a house over the engine of a real disk, for measurements.
+func benchHouse(b *testing.B) *bodyHouse {
+	b.Helper()
+	engine, err := diskkv.Open(diskkv.Options{Dir: b.TempDir(), Ballast: -1, Logger: slog.New(slog.DiscardHandler)})
+	must(b, err)
+	return newBodyHouseOver(b, engine, Options{})
+}
+
+// BenchmarkSet1000 marks a thousand messages, and marks them as they were.
 func BenchmarkSet1000(b *testing.B) {
-	h := newBodyHouse(b, Options{})
+	h := benchHouse(b)
 	patches := h.many(1000, `{"keywords/$flagged": FLAG}`)
 	on := true
 	for b.Loop() {
@@ -331,13 +343,24 @@ func BenchmarkSet1000(b *testing.B) {
 	}
 }
 
+// BenchmarkMove1000 moves a thousand messages to and fro.
+func BenchmarkMove1000(b *testing.B) {
+	h := benchHouse(b)
+	patches := h.many(1000, `{"mailboxIds": {"BOX": true}}`)
+	boxes := []string{h.box("alice", "Archive"), h.box("alice", "INBOX")}
+	for i := 0; b.Loop(); i++ {
+		h.call("alice", "Email/set", "alice", `"update": {`+strings.ReplaceAll(patches, "BOX", boxes[i%2])+`}`)
+	}
+}
+
 // listProperties are those of a list of messages in a mail program.
 const listProperties = `"properties": ["id", "threadId", "mailboxIds", "keywords", "size", "receivedAt", "from", "to", "subject", "sentAt", "hasAttachment", "preview", "blobId"]`
 
+// BenchmarkGet60 is a screen of a list, its JSON included.
 func BenchmarkGet60(b *testing.B) {
-	h := newBodyHouse(b, Options{})
+	h := benchHouse(b)
 	var ids []string
-	for _, one := range strings.Split(h.many(60, "0"), ",") {
+	for one := range strings.SplitSeq(h.many(60, "0"), ",") {
 		ids = append(ids, strings.TrimSuffix(one, ": 0"))
 	}
 	args := h.args("alice", `"ids": [`+strings.Join(ids, ",")+`], `+listProperties)
@@ -346,5 +369,50 @@ func BenchmarkGet60(b *testing.B) {
 		if err != nil || len(r.(*jmap.GetResult).List) != 60 {
 			b.Fatal(err)
 		}
+		if _, err := json.Marshal(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOpen is a message as it is opened to be read.
+func BenchmarkOpen(b *testing.B) {
+	h := benchHouse(b)
+	args := h.args("alice", fmt.Sprintf(`"ids": [%q], "fetchTextBodyValues": true, "fetchHTMLBodyValues": true`, h.deliver("alice", structured)))
+	for b.Loop() {
+		if _, err := h.methods["Email/get"].Do(context.Background(), jmap.NewCall("Email/get", args, h.users["alice"], nil)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCreate makes drafts of 4 KB.
+func BenchmarkCreate(b *testing.B) {
+	h := benchHouse(b)
+	text := strings.Repeat("Ein Satz mit Umlauten: äöü. ", 140)
+	for b.Loop() {
+		h.create("alice", `"subject": "Entwurf", "to": [{"email": "b@example.com"}], "textBody": [{"partId": "1"}], "bodyValues": {"1": {"value": "`+text+`"}}`)
+	}
+}
+
+// TestManyMailboxes puts a message into more mailboxes than one commit takes.
+func TestManyMailboxes(t *testing.T) {
+	h := newBodyHouse(t, Options{})
+	a := h.open("alice", "alice")
+	boxes := []string{}
+	for i := range 400 {
+		m, err := a.CreateMailbox(t.Context(), fmt.Sprintf("box %d", i), "")
+		must(t, err)
+		boxes = append(boxes, fmt.Sprintf("%q: true", mailstore.FormatMailboxID(m.ID)))
+	}
+	all := strings.Join(boxes, ",")
+	id := h.deliver("alice", structured)
+	r := h.call("alice", "Email/set", "alice", fmt.Sprintf(`"create": {"c": {"mailboxIds": {%s}}}, "update": {%q: {"mailboxIds": {%s}}}`, all, id, all))
+	same(t, "create", at(r, "notCreated", "c", "type"), `"tooManyMailboxes"`)
+	same(t, "update", at(r, "notUpdated", id, "type"), `"tooManyMailboxes"`)
+	r = h.call("alice", "Email/set", "alice", fmt.Sprintf(`"create": {"c": {"mailboxIds": {%s}}}, "update": {%q: {"mailboxIds": {%s}}}`,
+		strings.Join(boxes[:20], ","), id, strings.Join(boxes[:20], ",")))
+	if at(r, "created", "c") == nil || r["updated"] == nil {
+		t.Errorf("20 mailboxes: %v", r)
 	}
 }
