@@ -30,6 +30,7 @@ const SortOrderMax = 1<<31 - 1
 var (
 	ErrLoop   = errors.New("mailstore: a mailbox would be below itself")
 	ErrParent = errors.New("mailstore: no such mailbox to be above")
+	ErrTaken  = errors.New("mailstore: another mailbox has that special use")
 )
 
 // TreeEdit is what is to become of one mailbox. Fields that are nil stay as they are.
@@ -307,7 +308,7 @@ func (s *sketch) checkRole(i int) *EditError {
 	}
 	for _, o := range s.now {
 		if o.ID != e.ID && !o.deleted && o.Role == *e.Role {
-			return &EditError{Err: ErrExists, Other: o.ID}
+			return &EditError{Err: ErrTaken, Other: o.ID}
 		}
 	}
 	return nil
