@@ -166,8 +166,9 @@ const (
 	FlagPhishing  Flag = "$Phishing"
 )
 
-// KeywordBytesMax bounds a keyword. RFC 9051 names no limit.
-const KeywordBytesMax = 128
+// KeywordBytesMax bounds a keyword. RFC 9051 names no limit; JMAP lets them have 255
+// characters (RFC 8621, 4.1.1).
+const KeywordBytesMax = 255
 
 var systemFlags = []Flag{FlagAnswered, FlagFlagged, FlagDeleted, FlagSeen, FlagDraft, FlagRecent}
 

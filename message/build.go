@@ -37,6 +37,27 @@ func (h *Header) Add(name, value string) {
 	h.b = appendField(h.b, name, value)
 }
 
+// AddRaw writes a field with a value that is as it is to stand behind the colon, folded
+// already. It returns false, and writes nothing, where that would not be one field: a line
+// end that no white space follows, a line of nothing but white space, a zero octet, a name
+// that is none, octets that are not UTF-8.
+func (h *Header) AddRaw(name, value string) bool {
+	field := name + ":" + value + "\r\n"
+	if found, _ := splitName([]byte(field)); name == "" || string(found) != name || !utf8.ValidString(value) || strings.IndexByte(value, 0) >= 0 {
+		return false
+	}
+	for i, line := range strings.Split(value, "\r\n") {
+		if i > 0 && (line == "" || !isWSP(line[0]) || isBlank(line)) || strings.ContainsAny(line, "\r\n") {
+			return false
+		}
+	}
+	h.b = append(h.b, field...)
+	return true
+}
+
+// AddFields writes fields that another Header has gathered.
+func (h *Header) AddFields(more *Header) { h.b = append(h.b, more.b...) }
+
 // AddText writes an unstructured field (RFC 5322, 2.2.1), such as Subject.
 func (h *Header) AddText(name, text string) {
 	if !h.UTF8 {
@@ -317,6 +338,10 @@ type Entity struct {
 	Encoding string
 	Body     io.Reader
 	Parts    []*Entity
+
+	// Verbatim keeps the line ends of a text as they are, with base64 where they are not
+	// CRLF. A text without it gets CRLF.
+	Verbatim bool
 }
 
 // Reader returns the octets of the entity. It reads the Bodies; it can be called once.
@@ -383,9 +408,9 @@ func (e *Entity) chooseLeaf() error {
 	case e.Encoding != "":
 	case e.Type == "message" && traits.eightBit:
 		e.Encoding = "8bit"
-	case e.Type == "message", e.Type == "text" && traits == textTraits{}:
+	case e.Type == "message", e.Type == "text" && e.plain(traits):
 		e.Encoding = "7bit"
-	case e.Type == "text" && !traits.binary:
+	case e.Type == "text" && !traits.binary && !e.Verbatim:
 		e.Encoding = "quoted-printable"
 	default:
 		e.Encoding = "base64"
@@ -393,8 +418,16 @@ func (e *Entity) chooseLeaf() error {
 	return nil
 }
 
+// plain tells whether a text can stand in a message as it is.
+func (e *Entity) plain(t textTraits) bool {
+	if !e.Verbatim {
+		t.lineEnds = false // they will be CRLF
+	}
+	return t == textTraits{}
+}
+
 // textTraits is what of a text needs an encoding.
-type textTraits struct{ eightBit, longLine, binary bool }
+type textTraits struct{ eightBit, longLine, binary, lineEnds bool }
 
 // scanText reads a text and rewinds it.
 func scanText(s io.ReadSeeker) (t textTraits, err error) {
@@ -404,10 +437,13 @@ func scanText(s io.ReadSeeker) (t textTraits, err error) {
 	}
 	buf := make([]byte, decodeChunk)
 	width := 0
+	cr := false
 	for {
 		n, err := s.Read(buf)
 		for _, c := range buf[:n] {
 			width++
+			t.lineEnds = t.lineEnds || cr != (c == '\n')
+			cr = c == '\r'
 			switch {
 			case c == '\n':
 				width = 0
@@ -419,6 +455,7 @@ func scanText(s io.ReadSeeker) (t textTraits, err error) {
 			t.longLine = t.longLine || width > lineMax
 		}
 		if errors.Is(err, io.EOF) {
+			t.lineEnds = t.lineEnds || cr
 			_, err = s.Seek(start, io.SeekStart)
 			return t, err
 		}
@@ -443,7 +480,7 @@ func (e *Entity) collect(readers *[]io.Reader) {
 	add(append(h.b, "\r\n"...))
 	if e.Type != "multipart" {
 		if e.Body != nil {
-			*readers = append(*readers, newEncoder(e.Body, e.Encoding, e.Type == "text"))
+			*readers = append(*readers, newEncoder(e.Body, e.Encoding, e.Type == "text" && !e.Verbatim))
 		}
 		return
 	}

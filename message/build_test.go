@@ -189,3 +189,70 @@ func TestNewMessageID(t *testing.T) {
 		t.Errorf("%s %s", a, b)
 	}
 }
+
+func TestAddRaw(t *testing.T) {
+	for _, c := range []struct {
+		name, field, value string
+		ok                 bool
+	}{
+		{"plain", "X-A", " b", true},
+		{"folded", "X-A", " b\r\n c\r\n\td", true},
+		{"UTF-8", "X-A", " grün", true},
+		{"empty", "X-A", "", true},
+		{"a field of its own", "X-A", " b\r\nBcc: c", false},
+		{"the end of the header", "X-A", " b\r\n\r\n", false},
+		{"a line of white space", "X-A", " b\r\n \r\n c", false},
+		{"LF", "X-A", " b\n c", false},
+		{"CR", "X-A", " b\r c", false},
+		{"NUL", "X-A", " b\x00", false},
+		{"not UTF-8", "X-A", "\xff", false},
+		{"no name", "", " b", false},
+		{"a colon in the name", "X:A", " b", false},
+		{"a space in the name", "X A", " b", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var h Header
+			if ok := h.AddRaw(c.field, c.value); ok != c.ok || len(h.Bytes()) > 0 != ok {
+				t.Fatalf("%v, wrote %q", ok, h.Bytes())
+			}
+			if c.ok && string(h.Bytes()) != c.field+":"+c.value+"\r\n" {
+				t.Errorf("%q", h.Bytes())
+			}
+		})
+	}
+}
+
+// TestVerbatim writes texts that come back as they were.
+func TestVerbatim(t *testing.T) {
+	for _, c := range []struct{ in, encoding string }{
+		{"a\r\nb\r\n", "7bit"},
+		{"a\r\nb", "7bit"},
+		{"a\nb\n", "base64"},
+		{"a\rb", "base64"},
+		{"a\r", "base64"},
+		{"grün\r\n", "base64"},
+		{strings.Repeat("x", 2000), "base64"},
+		{"", "7bit"},
+	} {
+		for _, multipart := range []bool{false, true} {
+			leaf := &Entity{Type: "text", Subtype: "plain", Params: Params{{"charset", "utf-8"}}, Body: strings.NewReader(c.in), Verbatim: true}
+			e, path := leaf, []int{1}
+			if multipart {
+				e, path = &Entity{Type: "multipart", Subtype: "mixed", Parts: []*Entity{leaf, {Body: strings.NewReader("x")}}}, []int{1}
+			}
+			var b bytes.Buffer
+			if _, err := e.WriteTo(&b); err != nil {
+				t.Fatal(err)
+			}
+			m, err := Parse(bytes.NewReader(b.Bytes()), Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := m.Part(path...)
+			got, err := io.ReadAll(p.Decoded(bytes.NewReader(b.Bytes())))
+			if err != nil || string(got) != c.in || p.Encoding != c.encoding {
+				t.Errorf("%q in %s (multipart %v): %q %v", c.in, p.Encoding, multipart, got, err)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"strings"
@@ -111,8 +112,45 @@ func appendUTF8(dst, b []byte, guess bool) []byte {
 	return dst
 }
 
+// TextReader is NewCharsetReader that remembers whether all was well formed.
+type TextReader struct {
+	r      io.Reader
+	utf8   *utf8Transformer // nil: another charset
+	failed bool
+	tail   [2]byte // the last octets given, for a U+FFFD that two reads share
+}
+
+// NewTextReader turns text in a charset into UTF-8.
+func NewTextReader(r io.Reader, charset string) *TextReader {
+	t := decoderFor(charset)
+	own, _ := t.(*utf8Transformer)
+	return &TextReader{r: transform.NewReader(r, t), utf8: own}
+}
+
+// Read implements io.Reader.
+func (t *TextReader) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	if t.utf8 == nil && !t.failed && n > 0 {
+		joint := append(t.tail[:2:2], p[:min(n, 2)]...)
+		t.failed = bytes.Contains(p[:n], replacement) || bytes.Contains(joint, replacement)
+		joint = append(joint[:2], p[max(0, n-2):n]...)
+		copy(t.tail[:], joint[len(joint)-2:])
+	}
+	return n, err
+}
+
+// replacement is U+FFFD.
+var replacement = []byte("\uFFFD")
+
+// Malformed tells whether something of what was read so far could not be read in the
+// charset: it was replaced by U+FFFD, or guessed.
+func (t *TextReader) Malformed() bool { return t.failed || t.utf8 != nil && t.utf8.malformed }
+
 // utf8Transformer passes UTF-8 and repairs what is none, as appendUTF8 does.
-type utf8Transformer struct{ guess bool }
+type utf8Transformer struct {
+	guess     bool
+	malformed bool // something was repaired, or is more than the ASCII that guess takes it for
+}
 
 func (*utf8Transformer) Reset() {}
 
@@ -129,6 +167,7 @@ func (t *utf8Transformer) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int
 			return nDst, nSrc, transform.ErrShortSrc
 		}
 		r, n := utf8.DecodeRune(src[nSrc:])
+		t.malformed = t.malformed || t.guess || r == utf8.RuneError && n == 1
 		if r == utf8.RuneError && n == 1 && t.guess {
 			r = windows1252[src[nSrc]]
 		}

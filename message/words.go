@@ -82,6 +82,7 @@ type wordDecoder struct {
 	octets    []byte
 	charset   string
 	afterWord bool
+	strict    bool // control characters in words are dropped, not spaces
 }
 
 func (w *wordDecoder) text(s string) {
@@ -105,7 +106,11 @@ func (w *wordDecoder) word(e encodedWord) {
 
 func (w *wordDecoder) flush() {
 	if len(w.octets) > 0 {
-		w.out = append(w.out, cleanWord(decodeCharset(w.octets, w.charset))...)
+		clean := cleanWord
+		if w.strict {
+			clean = dropControls
+		}
+		w.out = append(w.out, clean(decodeCharset(w.octets, w.charset))...)
 		w.octets = w.octets[:0]
 	}
 	w.charset = ""

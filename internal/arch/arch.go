@@ -54,6 +54,7 @@ var Floors = map[string]int{
 var Modules = map[string][]string{
 	"dns":  {"github.com/miekg/dns"},
 	"imap": {"github.com/klauspost/compress"}, // COMPRESS=DEFLATE
+	"jmap": {"github.com/coder/websocket"},    // RFC 8887
 	"sasl": {"github.com/xdg-go/scram"},
 }
 

@@ -83,7 +83,7 @@ const (
 	LevelBytesMax  = 255    // octets in one level of a name
 	NameBytesMax   = 500    // octets in a whole name
 	KeywordsMax    = 56     // different keywords in one mailbox
-	KeywordBytes   = 128    // octets in a keyword
+	KeywordBytes   = 255    // octets in a keyword (RFC 8621, 4.1.1)
 	Separator      = "/"    // between the levels of a name
 	referencesMax  = 20     // Message-IDs looked up to find a message's thread
 	accountsCached = 10_000 // accounts held by a Store, at most, beside those in use

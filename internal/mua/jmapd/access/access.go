@@ -80,7 +80,11 @@ func (a *Account) Rights(ctx context.Context, m *mailstore.Mailbox) (imap.Rights
 // Account finds an account that a call names. One that shares nothing with the user is like
 // one that is not there: accountNotFound.
 func (h *House) Account(ctx context.Context, c *jmap.Call, id jmap.ID) (*Account, error) {
-	u := Of(c)
+	return h.AccountFor(ctx, Of(c), id)
+}
+
+// AccountFor is Account where there is no call.
+func (h *House) AccountFor(ctx context.Context, u *User, id jmap.ID) (*Account, error) {
 	of, ok := ParseID('A', id)
 	if !ok {
 		return nil, jmap.ErrAccountNotFound

@@ -13,8 +13,12 @@
 package email
 
 import (
+	"context"
 	"maps"
+	"sync"
 
+	"postroad/imap"
+	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
 	"postroad/jmap"
 )
@@ -29,7 +33,24 @@ const (
 type Options struct {
 	MessageBytesMax int64 // largest message that may be made or imported, in octets; 0: 50 MB
 	ResultBytes     int64 // memory for results of recent queries, in octets; 0: 64 MB
+	UploadBytesMax  int64 // largest upload, in octets; 0: 50 MB
+	UploadsBytesMax int64 // all uploads of a user that nothing refers to yet, in octets; 0: 250 MB
+
+	// Changed is told of messages that a user's call put into a mailbox, or whose flags it
+	// changed there, as IMAP's commands tell of theirs. The function that it returns is
+	// called once the change is durable, with the UIDs; nil for nobody who wants to know.
+	Changed func(ctx context.Context, u *access.User, a *mailstore.Account, mailbox mailstore.MailboxID, cause Cause) func(ctx context.Context, uids imap.UIDSet)
 }
+
+// Cause is why Options.Changed is called (RFC 6785, 4.1).
+type Cause uint8
+
+// The causes.
+const (
+	CauseAppend Cause = iota + 1 // a message was made or imported
+	CauseCopy                    // it came from another mailbox
+	CauseFlag                    // keywords changed
+)
 
 // Methods answers the methods. All may run at once.
 type Methods struct {
@@ -37,6 +58,9 @@ type Methods struct {
 	o        Options
 	results  *results
 	attached *attached
+	sizes    *sizeCache
+
+	uploading [64]sync.Mutex // by owner: one at a time makes room for uploads
 }
 
 // New returns the methods over a house.
@@ -47,7 +71,13 @@ func New(h *access.House, o Options) *Methods {
 	if o.ResultBytes == 0 {
 		o.ResultBytes = 64 << 20
 	}
-	return &Methods{house: h, o: o, results: newResults(o.ResultBytes), attached: &attached{}}
+	if o.UploadBytesMax == 0 {
+		o.UploadBytesMax = 50 << 20
+	}
+	if o.UploadsBytesMax == 0 {
+		o.UploadsBytesMax = 250 << 20
+	}
+	return &Methods{house: h, o: o, results: newResults(o.ResultBytes), attached: new(attached), sizes: new(sizeCache)}
 }
 
 // Methods returns all methods of the package.
