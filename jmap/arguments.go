@@ -70,11 +70,11 @@ func (a arguments) integer(name string, into *int) error {
 
 // unsigned reads an UnsignedInt (RFC 8620, 1.3).
 func (a arguments) unsigned(name string, into *int) error {
-	n := *into
+	given, n := !isNull(a[name]), *into
 	if err := a.integer(name, &n); err != nil {
 		return err
 	}
-	if n < 0 && n != *into {
+	if given && n < 0 {
 		return InvalidArguments("%s: no UnsignedInt", name)
 	}
 	*into = n

@@ -123,12 +123,12 @@ func (l ACL) change(s Subject, op imap.RightsOp, rights imap.Rights) ACL {
 	if have = have.Change(op, rights); have != 0 {
 		out = append(out, Grant{s, have})
 	}
-	slices.SortFunc(out, compareGrants)
+	slices.SortFunc(out, CompareGrants)
 	return out
 }
 
-// compareGrants orders accounts, groups, anyone; negative entries behind the others.
-func compareGrants(a, b Grant) int {
+// CompareGrants is the order of a list: accounts, groups, anyone; negative entries behind the others.
+func CompareGrants(a, b Grant) int {
 	order := func(k SubjectKind) int { return bytes.IndexByte([]byte("uga"), byte(k)) }
 	negative := func(n bool) int {
 		if n {

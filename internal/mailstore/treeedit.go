@@ -30,6 +30,7 @@ const SortOrderMax = 1<<31 - 1
 var (
 	ErrLoop   = errors.New("mailstore: a mailbox would be below itself")
 	ErrParent = errors.New("mailstore: no such mailbox to be above")
+	ErrTaken  = errors.New("mailstore: another mailbox has that special use")
 )
 
 // TreeEdit is what is to become of one mailbox. Fields that are nil stay as they are.
@@ -71,7 +72,7 @@ func (a *Account) EditTree(ctx context.Context, scope string, edits []TreeEdit) 
 	var refused []*EditError
 	err := a.changeTree(ctx, "change mailboxes", func(g *grow) error {
 		var err error
-		s := &sketch{grow: g, edits: edits, refused: make([]*EditError, len(edits))}
+		s := &sketch{grow: g, edits: edits, refused: make([]*EditError, len(edits)), holds: map[int]bool{}}
 		if refused, err = s.settle(); err != nil {
 			return err
 		}
@@ -85,6 +86,7 @@ type sketch struct {
 	*grow
 	edits   []TreeEdit
 	refused []*EditError // by edit; nil: it stands
+	holds   map[int]bool // edits that are to delete only what is empty, and is not
 	now     map[MailboxID]*sketched
 }
 
@@ -149,8 +151,8 @@ func (s *sketch) refuse(i int, err error) {
 	}
 }
 
-// notEmpty refuses to delete what has messages where that was asked for. The counters are
-// those of the commit, because deleting guards HIGHESTMODSEQ.
+// notEmpty finds out what has messages, where only what has none is to be deleted. The
+// counters are those of the commit, because deleting guards HIGHESTMODSEQ.
 func (s *sketch) notEmpty() error {
 	for i := range s.edits {
 		if e := &s.edits[i]; e.Delete && e.Empty && s.refused[i] == nil {
@@ -158,9 +160,7 @@ func (s *sketch) notEmpty() error {
 			if err != nil {
 				return err
 			}
-			if n.messages > n.deleted {
-				s.refuse(i, ErrNotEmpty)
-			}
+			s.holds[i] = n.messages > n.deleted
 		}
 	}
 	return nil
@@ -307,13 +307,14 @@ func (s *sketch) checkRole(i int) *EditError {
 	}
 	for _, o := range s.now {
 		if o.ID != e.ID && !o.deleted && o.Role == *e.Role {
-			return &EditError{Err: ErrExists, Other: o.ID}
+			return &EditError{Err: ErrTaken, Other: o.ID}
 		}
 	}
 	return nil
 }
 
-// checkDelete refuses to delete what others are below (RFC 9051, 7.1, HASCHILDREN).
+// checkDelete refuses to delete what others are below (RFC 9051, 7.1, HASCHILDREN), or what
+// has messages.
 func (s *sketch) checkDelete(i int) *EditError {
 	if !s.edits[i].Delete {
 		return nil
@@ -322,6 +323,9 @@ func (s *sketch) checkDelete(i int) *EditError {
 		if !o.deleted && o.Parent == s.edits[i].ID {
 			return &EditError{Err: ErrHasChildren}
 		}
+	}
+	if s.holds[i] {
+		return &EditError{Err: ErrNotEmpty}
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func TestEditTree(t *testing.T) {
 		{"not there", []string{"zzz name=x"}, []error{ErrNoMailbox}, "INBOX* a a/b a/b/c* d"},
 		{"a use", []string{`d role=\Snoozed`}, []error{nil}, "INBOX* a a/b a/b/c*"},
 		{"a use of no mailbox", []string{`d role=\All`}, []error{ErrUse}, "INBOX* a a/b a/b/c* d"},
-		{"a use that another has", []string{`d role=\Junk`}, []error{ErrExists}, "INBOX* a a/b a/b/c* d"},
+		{"a use that another has", []string{`d role=\Junk`}, []error{ErrTaken}, "INBOX* a a/b a/b/c* d"},
 		{"a use that another gives away", []string{`d role=\Junk`, "Junk role="}, []error{nil, nil}, "INBOX* Junk* a a/b a/b/c*"},
 		{"a use that goes with its mailbox", []string{`d role=\Junk`, "delete Junk"}, []error{nil, nil}, "INBOX* a a/b a/b/c*"},
 	} {

@@ -1,8 +1,12 @@
 package access
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
 
+	"postroad/address"
+	"postroad/internal/directory"
 	"postroad/internal/mailstore"
 	"postroad/jmap"
 )
@@ -37,4 +41,29 @@ func ParsePrincipal(id jmap.ID) (mailstore.Subject, bool) {
 	}
 	key, err := base64.RawURLEncoding.DecodeString(string(id[1:]))
 	return mailstore.Subject{Kind: mailstore.SubjectGroup, Group: string(key)}, err == nil && len(key) > 0
+}
+
+// Subject finds who is behind the id of a principal of an organisation; false where nobody
+// is.
+func (h *House) Subject(ctx context.Context, org string, id jmap.ID) (mailstore.Subject, bool, error) {
+	s, ok := ParsePrincipal(id)
+	if !ok {
+		return s, false, nil
+	}
+	if s.Kind == mailstore.SubjectAccount {
+		a, err := h.Directory.Account(ctx, s.Account)
+		if errors.Is(err, directory.ErrNotFound) {
+			return s, false, nil
+		}
+		return s, err == nil && a.Org == org, err
+	}
+	a, err := address.Parse(s.Group)
+	if err != nil {
+		return s, false, nil
+	}
+	key, err := h.Directory.GroupKey(ctx, org, a)
+	if errors.Is(err, directory.ErrNotFound) {
+		return s, false, nil
+	}
+	return s, err == nil && key == s.Group, err
 }

@@ -306,12 +306,11 @@ func (m *Methods) checkShare(ctx context.Context, a *access.Account, b *book, sh
 		} else if !given.within(had.union(b.mine)) {
 			return jmap.NewSetError(jmap.SetForbidden, "shareWith/%s: you cannot give rights that you have not", id)
 		}
-		s, ok := access.ParsePrincipal(id)
-		there := ok
-		if ok && s.Kind == mailstore.SubjectAccount {
-			p, err := m.house.Directory.Principal(ctx, s.Account)
-			there = err == nil && p.Org == a.Owner.Org && s.Account != a.ID()
+		s, there, err := m.house.Subject(ctx, a.Owner.Org, id)
+		if err != nil {
+			return err
 		}
+		there = there && (s.Kind != mailstore.SubjectAccount || s.Account != a.ID())
 		if !there {
 			return jmap.InvalidProperties([]string{fmt.Sprintf("shareWith/%s", id)}, "no principal that it could be shared with")
 		}

@@ -54,9 +54,11 @@ const (
 
 // Methods answers the methods. All may run at once.
 type Methods struct {
-	house *access.House
-	o     Options
-	sizes *sizeCache
+	house    *access.House
+	o        Options
+	results  *results
+	attached *attached
+	sizes    *sizeCache
 
 	uploading [64]sync.Mutex // by owner: one at a time makes room for uploads
 }
@@ -75,7 +77,7 @@ func New(h *access.House, o Options) *Methods {
 	if o.UploadsBytesMax == 0 {
 		o.UploadsBytesMax = 250 << 20
 	}
-	return &Methods{house: h, o: o, sizes: new(sizeCache)}
+	return &Methods{house: h, o: o, results: newResults(o.ResultBytes), attached: new(attached), sizes: new(sizeCache)}
 }
 
 // Methods returns all methods of the package.
@@ -86,19 +88,6 @@ func (m *Methods) Methods() []jmap.Method {
 	all = append(all, m.queryMethods()...)
 	return append(all, m.bodyMethods()...)
 }
-
-// mailboxMethods are those of Mailbox (RFC 8621, 2).
-func (m *Methods) mailboxMethods() []jmap.Method { return nil }
-
-// threadMethods are those of Thread (RFC 8621, 3).
-func (m *Methods) threadMethods() []jmap.Method { return nil }
-
-// queryMethods are Email/query, Email/queryChanges, Email/changes (RFC 8621, 4.3 to 4.5)
-// and SearchSnippet/get (5).
-func (m *Methods) queryMethods() []jmap.Method { return nil }
-
-// mailCapability is what RFC 8621, 1.3.1, wants told of an account.
-func (m *Methods) mailCapability(_ *access.Account) map[string]any { return map[string]any{} }
 
 // Session is the package's part of the session object's capabilities (RFC 8620, 2): for
 // the whole server.

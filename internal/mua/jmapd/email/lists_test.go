@@ -1,0 +1,69 @@
+package email
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"postroad/internal/mailflow"
+	"postroad/internal/mailstore"
+	"postroad/jmap/jmaptest"
+	"postroad/message"
+)
+
+// arrive delivers a message that came some minutes after ten o'clock on 1 December 2026, and
+// returns its id.
+func (h *bodyHouse) arrive(account string, minute int, text string, boxes ...string) string {
+	h.t.Helper()
+	ctx := context.Background()
+	text = strings.ReplaceAll(text, "\n", "\r\n")
+	parsed, err := message.Parse(strings.NewReader(text), message.Limits{})
+	must(h.t, err)
+	body, err := h.access.Bodies.Stage(ctx, strings.NewReader(text), 1<<30)
+	must(h.t, err)
+	if len(boxes) == 0 {
+		boxes = []string{"INBOX"}
+	}
+	var ids []mailstore.MailboxID
+	for _, b := range boxes {
+		id, err := mailstore.ParseObjectID('F', h.box(account, b))
+		must(h.t, err)
+		ids = append(ids, id)
+	}
+	a := h.open(account, account)
+	in := &mailstore.Incoming{Body: body, Message: parsed, InternalDate: time.Date(2026, 12, 1, 10, minute, 0, 0, time.UTC)}
+	var added []*mailstore.Appended
+	must(h.t, h.access.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) (err error) {
+		added, err = a.PrepareAppend(ctx, u, in, ids[0], ids[1:]...)
+		return err
+	}))
+	return mailstore.FormatEmailID(added[0].ID)
+}
+
+// TestListScripts runs the examples of RFC 8621, 2.6, 3.1.1, 4.10 and 5.2, and every error,
+// on some mail of alice's; bob may see some of it.
+func TestListScripts(t *testing.T) {
+	r := &jmaptest.Runner{Using: []string{CapabilityMail}}
+	r.Start = func(t *testing.T) map[string]any {
+		h := newBodyHouse(t, Options{})
+		r.Methods, r.User = h.m.Methods(), h.users["alice"]
+		a := h.open("alice", "alice")
+		for _, name := range []string{"Work", "Work/Reports", "Work/Reports/2026", "Lists"} {
+			_, err := a.CreateMailbox(t.Context(), name, "")
+			must(t, err)
+		}
+		v := map[string]any{"account": string(h.account("alice")), "bob": string(h.account("bob")), "carol": string(h.account("carol"))}
+		for _, name := range []string{"INBOX", "Drafts", "Sent", "Trash", "Work", "Work/Reports", "Lists"} {
+			v[strings.ToLower(name[strings.LastIndex(name, "/")+1:])] = h.box("alice", name)
+		}
+		v["year"] = h.box("alice", "Work/Reports/2026")
+		v["first"] = h.arrive("alice", 1, "From: Jane Doe <jane@example.com>\nTo: Alice <alice@ours.test>\nSubject: The Foosball competition\nMessage-ID: <1@x>\nDate: Tue, 1 Dec 2026 09:00:00 +0000\n\nThis year the foosball competition will be held in the Stadium de la Ville, with 100 < 200 seats.\n")
+		v["second"] = h.arrive("alice", 2, "From: bert@example.com\nTo: Zoe <zoe@example.com>\nCc: carl@example.com\nSubject: Re: The Foosball competition\nMessage-ID: <2@x>\nIn-Reply-To: <1@x>\nDate: Tue, 1 Dec 2026 08:00:00 +0000\nX-Mailer: Pigeon 3\n\nI would rather play chess & bridge.\n")
+		v["third"] = h.arrive("alice", 3, "From: Ann <ann@example.com>\nTo: Alice <alice@ours.test>\nSubject: Budget\nMessage-ID: <3@x>\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nThe buses are late.\n--b\nContent-Type: application/pdf; name=plan.pdf\nContent-Disposition: attachment\n\n%PDF\n--b--\n", "Work")
+		v["fourth"] = h.arrive("alice", 4, "From: Ann <ann@example.com>\nSubject: Both places\nMessage-ID: <4@x>\n\nnothing much, and don't ask\n", "INBOX", "Lists")
+		h.share("alice", "Work/Reports", "bob", "lr")
+		return v
+	}
+	r.Files(t, "testdata/lists/*.jmap")
+}
