@@ -106,11 +106,16 @@ func (s *Server) submissionDoor(l Listener) running {
 	o.RequireTLS = !o.InsecureAuth
 	o.Auth = &sasl.Options{Secret: s.scramSecret()}
 	o.AuthBackend = s.Directory.SASL
-	o.NewSession = submit.New(submit.Options{
-		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock,
-		Limits: s.contentLimits(), Outbox: s.Outbox, Logger: s.log,
-	}).NewSession
+	o.NewSession = s.submitter().NewSession
 	return smtpRunning(l, o)
+}
+
+// submitter is the door of our own users, by whatever protocol they send.
+func (s *Server) submitter() *submit.Submitter {
+	return submit.New(submit.Options{
+		Hostname: hostname(s.config), Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock,
+		Limits: s.contentLimits(), Outbox: s.Outbox, Logger: s.log,
+	})
 }
 
 func (s *Server) lmtpDoor(l Listener) running {
@@ -162,12 +167,13 @@ func (s *Server) logins(client netip.Addr) sasl.Backend {
 // backends makes what all doors of a protocol share: the count of a user's sessions, the
 // locks of maildrops.
 func (s *Server) backends() {
+	s.events = events.New(events.Options{Scripts: s.Scripts, Rules: s.Rules, Submitter: s.Queue, Bodies: s.Bodies,
+		Committer: s.Committer, Owner: s.owner, Host: hostname(s.config), Log: s.log})
 	s.imap = imapd.New(imapd.Options{
 		Store: s.Mail, Bodies: s.Bodies, Directory: s.Directory, SASL: s.logins, Secret: s.scramSecret(),
 		MessageBytesMax: int64(s.config.Limits.Message), MessageLimits: s.contentLimits().Header,
 		UserConnectionsMax: s.config.Limits.UserConnections, AdminURI: "mailto:postmaster@" + hostname(s.config), Log: s.log,
-		Events: events.New(events.Options{Scripts: s.Scripts, Rules: s.Rules, Submitter: s.Queue, Bodies: s.Bodies,
-			Committer: s.Committer, Owner: s.owner, Host: hostname(s.config), Log: s.log}),
+		Events: s.events,
 	})
 	s.pop3 = pop3d.New(pop3d.Options{Store: s.Mail, SASL: s.Directory.SASL, Secret: s.scramSecret()})
 }

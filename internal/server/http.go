@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"postroad/internal/directory"
-	"postroad/internal/mua/jmapd"
 	"postroad/internal/mua/jmapd/access"
 	"postroad/jmap"
 )
@@ -26,19 +25,6 @@ const (
 	httpIdleTimeout   = 3 * time.Minute
 	httpHeaderMax     = 32 << 10 // octets
 )
-
-// openJMAP makes the server of JMAP. A new family of data types is added here.
-func (s *Server) openJMAP() error {
-	house := &access.House{Mail: s.Mail, Directory: s.Directory, Objects: s.Objects, Scripts: s.Scripts,
-		Committer: s.Committer, Bodies: s.Bodies, Clock: s.Clock, Host: hostname(s.config), Log: s.log}
-	var err error
-	s.jmap, err = jmapd.New(context.Background(), jmapd.Options{
-		House: house, Authenticate: s.authenticate, Origin: s.origin,
-		Limits:   jmap.RequestLimits{SizeUpload: int64(s.config.Limits.Message), ConcurrentStreams: s.config.Limits.UserConnections},
-		Panicked: s.panicked, PushNetworks: s.config.Trust.Push,
-	})
-	return err
-}
 
 // web is everything that is served over HTTP.
 func (s *Server) web() http.Handler {

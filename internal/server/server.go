@@ -22,9 +22,11 @@ import (
 	"postroad/internal/admin"
 	"postroad/internal/certs"
 	"postroad/internal/config"
+	"postroad/internal/mda/events"
 	"postroad/internal/mda/imapd"
 	"postroad/internal/mda/pop3d"
 	"postroad/internal/mua/jmapd"
+	"postroad/internal/mua/jmapd/email"
 	"postroad/internal/telemetry"
 )
 
@@ -80,6 +82,8 @@ type Server struct {
 
 	imap    *imapd.Backend
 	pop3    *pop3d.Backend
+	events  *events.Events
+	email   *email.Methods
 	jmap    *jmapd.Server
 	limiter *limiter
 	asked   atomic.Int64 // requests over HTTP
@@ -165,7 +169,7 @@ func (s *Server) run(ctx context.Context, ready func(*Server)) error {
 		run  func(context.Context) error
 	}{
 		{"certificates", s.Certs.Run}, {"mail store", s.Mail.Run}, {"queue", s.Queue.Run}, {"snooze", s.Snooze.Run}, {"trace", s.trimTraces},
-		{"memory", giveMemoryBack}, {"push", s.jmap.Run},
+		{"memory", giveMemoryBack}, {"push", s.jmap.Run}, {"uploads", s.email.Run},
 		{"collector", func(ctx context.Context) error { s.Collector.Run(ctx); return nil }},
 		{"administration", func(ctx context.Context) error { return verbs.Serve(ctx, s.Listeners[0]) }},
 	} {

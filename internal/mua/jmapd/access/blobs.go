@@ -24,3 +24,26 @@ type Blobs interface {
 	// others are copied. jmap.ErrBlobNotFound.
 	KeepBlob(ctx context.Context, unit *mailflow.Unit, u *User, a *Account, id jmap.ID, holder string) (blob.Body, error)
 }
+
+// BlobSource opens blobs of one kind, which the first letter of their ids tells.
+type BlobSource interface {
+	OpenBlob(ctx context.Context, u *User, a *Account, id jmap.ID) (jmap.Blob, error)
+}
+
+// WithSources is b with further kinds of blobs to open, by the first letter of their ids.
+func WithSources(b Blobs, sources map[byte]BlobSource) Blobs { return &sourced{b, sources} }
+
+type sourced struct {
+	Blobs
+	sources map[byte]BlobSource
+}
+
+// OpenBlob implements Blobs.
+func (s *sourced) OpenBlob(ctx context.Context, u *User, a *Account, id jmap.ID) (jmap.Blob, error) {
+	if len(id) > 0 {
+		if source, ok := s.sources[id[0]]; ok {
+			return source.OpenBlob(ctx, u, a, id)
+		}
+	}
+	return s.Blobs.OpenBlob(ctx, u, a, id)
+}
