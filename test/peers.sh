@@ -11,6 +11,7 @@ installed="postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd mutt isync fetchmai
 unpacked="sendmail-bin sendmail-base sendmail-cf libmilter1.0.1"
 
 missing=""
+command -v npm > /dev/null || installed="$installed nodejs npm"
 for p in $installed; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing="$missing $p"
 done
