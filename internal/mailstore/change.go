@@ -19,6 +19,7 @@ const (
 	changeFlags    changeKind = 'f' // flags of UIDs
 	changeVanished changeKind = 'v' // UIDs expunged, with their messages
 	changeMailbox  changeKind = 'm' // a mailbox made, renamed, deleted or given a role
+	changeSeen     changeKind = 's' // \Seen of UIDs, as a reader has it who is not the owner
 	changeJoined   changeKind = 't' // a thread joined another one; the mailbox is 0, ids are the two
 )
 
@@ -72,6 +73,11 @@ func logSlots(b *kv.Batch, kind changeKind, mailbox MailboxID, slots []*slot) {
 	}
 }
 
+// logSeen tells of a reader's own \Seen.
+func logSeen(b *kv.Batch, mailbox MailboxID, reader AccountID, uids imap.UIDSet) {
+	logChange(b, appendSet(binary.BigEndian.AppendUint64(newChange(changeSeen, mailbox), uint64(reader)), uids))
+}
+
 // logMailbox tells of a mailbox.
 func logMailbox(b *kv.Batch, mailbox MailboxID) { logChange(b, newChange(changeMailbox, mailbox)) }
 
@@ -86,6 +92,7 @@ type change struct {
 	modseq  uint64
 	kind    changeKind
 	mailbox MailboxID
+	reader  AccountID // of changeSeen
 	uids    imap.UIDSet
 	ids     []MessageID // of changeVanished, changeJoined
 }
@@ -134,6 +141,9 @@ func readChange(e kv.Entry) (*change, error) {
 		first := r.uint32()
 		c.uids.AddRange(first, first+uint32(r.count(1<<31))-1)
 	case changeFlags:
+		c.uids = r.set()
+	case changeSeen:
+		c.reader = r.id()
 		c.uids = r.set()
 	case changeVanished:
 		c.uids = r.set()

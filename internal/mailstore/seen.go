@@ -173,6 +173,7 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 	}
 	var n tally
 	var changed []*slot
+	var read imap.UIDSet
 	eachSlot(chunks, uids, func(k *chunk, s *slot) {
 		if !s.live() {
 			return
@@ -195,6 +196,7 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 		if (to^flags)&Seen != 0 {
 			*mine = seenSlot{stated: true, seen: to&Seen != 0}
 			states.changed = true
+			read.Add(s.UID)
 		}
 		if (to^flags)&^Seen != 0 {
 			to = to&^Seen | s.Flags&Seen
@@ -205,7 +207,19 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 		}
 		out.Changed.Add(s.UID)
 	})
-	return out, w.putOfReader(mailbox, c.Reader, chunks, changed, n, own, out)
+	if err := w.putOfReader(mailbox, c.Reader, chunks, changed, n, own, out); err != nil {
+		return nil, err
+	}
+	w.logSeen(mailbox, c.Reader, read)
+	return out, nil
+}
+
+// logSeen writes a reader's changes of his own \Seen to the log, from which his states of
+// JMAP are told; others pass over them.
+func (w *work) logSeen(mailbox MailboxID, reader AccountID, uids imap.UIDSet) {
+	for part := range slices.Chunk(uids, changeUIDsMax) {
+		logSeen(w.batch(), mailbox, reader, part)
+	}
 }
 
 // seenStates reads the reader's chunks for those of the mailbox.
