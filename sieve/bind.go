@@ -62,7 +62,7 @@ func (u *usage) group(name string) *boundTag {
 // when the node cannot be used.
 func (c *compiler) bind(n *node, d *definition) (u *usage, ok bool) {
 	u = &usage{node: n}
-	before := len(c.errors)
+	before := c.faults
 	positional, ok := c.bindTags(n, d, u)
 	if !ok { // what follows a wrong tag cannot be judged
 		return u, false
@@ -75,7 +75,7 @@ func (c *compiler) bind(n *node, d *definition) (u *usage, ok bool) {
 	case !d.block && n.hasBlock:
 		c.fault(n.at.errorf("%q takes no block", n.name))
 	}
-	return u, len(c.errors) == before
+	return u, c.faults == before
 }
 
 // bindTags takes the tagged arguments and returns those behind them (RFC 5228, 2.6.2).

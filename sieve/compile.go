@@ -16,6 +16,7 @@ type compiler struct {
 	script   *Script
 	allowed  extensionSet
 	required extensionSet
+	faults   int // also those that are too many to be told
 	errors   Errors
 
 	gates  extensionSet
@@ -69,6 +70,7 @@ func (c *compiler) compile(nodes []*node) {
 
 // fault notes an error.
 func (c *compiler) fault(e *Error) {
+	c.faults++
 	if len(c.errors) < ErrorsMax {
 		c.errors = append(c.errors, e)
 	}

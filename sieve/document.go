@@ -67,12 +67,26 @@ func readHeader(src io.ReaderAt, at message.Span) (*headerView, error) {
 	if n, err := src.ReadAt(block, at.Start); n < len(block) {
 		return nil, fmt.Errorf("sieve: read header: %w", err)
 	}
-	lines := bytes.Count(block, []byte("\n"))
-	v := &headerView{block: block, fields: make([]field, 0, min(lines, 32))}
+	v := &headerView{block: block, fields: make([]field, 0, min(fieldLines(block), 32))}
 	for f := range message.Fields(block) {
 		v.fields = append(v.fields, field{Field: f})
 	}
 	return v, nil
+}
+
+// fieldLines counts the lines that begin a field, about.
+func fieldLines(block []byte) (n int) {
+	for len(block) > 0 {
+		if block[0] != ' ' && block[0] != '\t' {
+			n++
+		}
+		i := bytes.IndexByte(block, '\n')
+		if i < 0 {
+			break
+		}
+		block = block[i+1:]
+	}
+	return n
 }
 
 // structure returns the parsed message, made anew after the message was changed.

@@ -108,8 +108,18 @@ func returnFault(s string) string {
 	return ":ret takes \"FULL\" or \"HDRS\""
 }
 
+// parseByTime reads a time of RFC 3339, also with the zone as the test currentdate gives it,
+// from which RFC 6009, 7.2, makes one.
+func parseByTime(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Parse("2006-01-02T15:04:05Z0700", s)
+	}
+	return t, nil
+}
+
 func timeFault(s string) string {
-	if _, err := time.Parse(time.RFC3339, s); err == nil {
+	if _, err := parseByTime(s); err == nil {
 		return ""
 	}
 	return ":bytimeabsolute takes a time such as \"2027-01-31T12:00:00Z\""
@@ -161,7 +171,7 @@ func (s *sending) in(r *run, a *Redirect) error {
 		if s.relative != nil {
 			a.DeliverBy.By = r.now.Add(time.Duration(*s.relative) * time.Second)
 		} else {
-			a.DeliverBy.By, _ = time.Parse(time.RFC3339, absolute)
+			a.DeliverBy.By, _ = parseByTime(absolute)
 		}
 	}
 	given := s.notify != nil || s.ret != nil || a.DeliverBy != nil

@@ -39,7 +39,9 @@ func compileNotify(c *compiler, u *usage) command {
 	if n.importance != nil && n.importance.isConstant() && importance(n.importance.constant) == 0 {
 		c.fault(u.tag("importance").value.at.errorf(":importance takes \"1\", \"2\" or \"3\""))
 	}
-	if n.method.isConstant() {
+	// Other methods than those known are errors when they are come to only, so that a script
+	// may ask first (RFC 5435, 3.2; RFC 8580, 6.1).
+	if n.method.isConstant() && isMailto(n.method.constant) {
 		if _, fault := parseMailto(n.method.constant); fault != "" {
 			c.fault(u.args[0].at.errorf("%s", fault))
 		}
@@ -230,10 +232,16 @@ var unsafeFields = []string{
 	"mime-version", "resent-from", "resent-to", "resent-date", "dkim-signature", "apparently-to", "references",
 }
 
+// isMailto tells whether the method is the one there is.
+func isMailto(uri string) bool {
+	scheme, _, ok := strings.Cut(uri, ":")
+	return ok && strings.EqualFold(scheme, "mailto")
+}
+
 // parseMailto reads the method of notify. fault says what is wrong.
 func parseMailto(uri string) (m *mailto, fault string) {
-	scheme, rest, ok := strings.Cut(uri, ":")
-	if !ok || !strings.EqualFold(scheme, "mailto") {
+	_, rest, _ := strings.Cut(uri, ":")
+	if !isMailto(uri) {
 		return nil, "notifications go by \"mailto:\" only"
 	}
 	if len(uri) > mailtoOctetsMax {

@@ -184,6 +184,13 @@ func TestLimits(t *testing.T) {
 	if len(errs) != ErrorsMax {
 		t.Errorf("%d errors are told", len(errs))
 	}
+	// What is wrong behind the last error that is told is not compiled as if it were right.
+	for _, wrong := range []string{"if {}", "if not {}", "redirect;", "foreverypart", "vacation :days;", "if anyof {}", "set :lower \"a\";"} {
+		_, errs := Compile([]byte(strings.Repeat("x;", ErrorsMax)+wrong), Options{})
+		if len(errs) == 0 || len(errs) > ErrorsMax {
+			t.Errorf("%s: %d errors are told", wrong, len(errs))
+		}
+	}
 }
 
 func TestRunLimits(t *testing.T) {

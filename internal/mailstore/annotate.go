@@ -139,6 +139,11 @@ func (g *grow) annotate(mailbox MailboxID, reader AccountID, n *Annotation) erro
 			return err
 		}
 	}
+	if n.Name == EntryRetention {
+		if err := g.due(); err != nil {
+			return err
+		}
+	}
 	old, found, err := get(g.snap, k)
 	if err != nil {
 		return err

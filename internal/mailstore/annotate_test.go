@@ -176,10 +176,10 @@ func TestRetention(t *testing.T) {
 			t.Errorf("%s: %v, %v, %v", c.name, r, own, err)
 		}
 	}
-	must(t, f.a.retain(t.Context(), time.Now().Add(30*day-time.Minute)))
+	got(f.a.retain(t.Context(), time.Now().Add(30*day-time.Minute)))(t)
 	f.want("a minute before", fmt.Sprint(f.snapshot("Trash").Len(), f.snapshot("Junk").Len()), "3 3")
 	f.want("newest", f.snapshot("INBOX").UIDs(0, 99).String(), "7:10")
-	must(t, f.a.retain(t.Context(), time.Now().Add(30*day+time.Minute)))
+	got(f.a.retain(t.Context(), time.Now().Add(30*day+time.Minute)))(t)
 	f.want("a minute after", fmt.Sprint(f.snapshot("Trash").Len(), f.snapshot("Junk").Len()), "0 3")
 	f.want("to be brought back", f.recoverable(), "INBOX:6 Trash:3")
 	lines := got(trace.Find(t.Context(), engine, f.a.id.String()))(t)

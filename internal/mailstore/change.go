@@ -200,6 +200,9 @@ func readChange(e kv.Entry) (*change, error) {
 		c.uids.AddRange(first, first+uint32(r.count(1<<31))-1)
 	case changeFlags:
 		c.uids = r.set()
+	case changeSeen:
+		c.reader = r.id()
+		c.uids = r.set()
 	case changeVanished:
 		c.uids = r.set()
 		var id MessageID
@@ -209,9 +212,6 @@ func readChange(e kv.Entry) (*change, error) {
 		}
 	case changeJoined:
 		c.ids = []MessageID{r.id(), r.id()}
-	case changeSeen:
-		c.reader = r.id()
-		c.uids = r.set()
 	case changeMailbox:
 		if c.what = mailboxChanged; len(r.b) > 0 {
 			c.what = r.octet()

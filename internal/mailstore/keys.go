@@ -44,6 +44,7 @@ import (
 //	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
 //	n MAILBOX READER NAME  annotation: see annotate.go
 //	q                    lease of the organisation's quota: see pool.go
+//	L                    when time has work: see due.go
 //	W                    part of the quota that was warned of: see warn.go
 //	u MAILBOX            recoverable mailbox: see recoverable.go
 //	A                    scope in which the account shares mailboxes

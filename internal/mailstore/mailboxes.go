@@ -133,7 +133,7 @@ func (g *grow) role(m *Mailbox, role imap.MailboxAttr) error {
 	}
 	m.Role = role
 	g.put(m)
-	return nil
+	return g.due() // its rule is another one
 }
 
 // CreateMailbox makes a mailbox and those above it that are missing (RFC 9051, 6.3.4);

@@ -119,38 +119,68 @@ func (a *Account) SetRetention(ctx context.Context, mailbox MailboxID, r *Retent
 	return a.Annotate(ctx, mailbox, a.id, []Annotation{n})
 }
 
-// retain takes away what the rules of all mailboxes no longer keep.
-func (a *Account) retain(ctx context.Context, now time.Time) error {
+// retain takes away what the rules of all mailboxes no longer keep, and returns when they
+// will have work again; zero: never.
+func (a *Account) retain(ctx context.Context, now time.Time) (next time.Time, err error) {
 	t, err := a.Tree(ctx)
 	if err != nil {
-		return err
+		return next, err
 	}
 	for _, m := range t.All() {
+		var at time.Time
 		r, _, err := a.Retention(ctx, m.ID)
 		if err == nil && r != (Retention{}) {
-			err = a.retainMailbox(ctx, m, r, now)
+			at, err = a.retainMailbox(ctx, m, r, now)
 		}
 		if err != nil && !errors.Is(err, ErrNoMailbox) {
-			return err
+			return next, err
 		}
+		next = sooner(next, at)
 	}
-	return nil
+	return next, nil
 }
 
-// retainMailbox does one mailbox.
-func (a *Account) retainMailbox(ctx context.Context, m *Mailbox, r Retention, now time.Time) error {
-	status, err := a.Status(ctx, m.ID)
-	if err != nil || status[0].Messages == 0 {
-		return err
+// sooner is the first of two times, of which zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
+	return a
+}
+
+// retainMailbox does one mailbox, and returns when its rule will have work again.
+func (a *Account) retainMailbox(ctx context.Context, m *Mailbox, r Retention, now time.Time) (next time.Time, err error) {
+	oldest := now // of what is left, or comes from now on
+	if r.Messages > 0 {
+		next = now // any delivery can be one too many
+	}
+	status, err := a.Status(ctx, m.ID)
+	if err != nil {
+		return next, err
+	}
+	var uids imap.UIDSet
+	if status[0].Messages > 0 {
+		if uids, oldest, err = a.outlived(ctx, m, r, now); err != nil {
+			return next, err
+		}
+	}
+	if r.After > 0 {
+		next = sooner(next, oldest.Add(r.After))
+	}
+	return next, a.expire(ctx, m, r, uids)
+}
+
+// outlived finds the messages that a rule no longer keeps, and when the oldest of the others
+// came.
+func (a *Account) outlived(ctx context.Context, m *Mailbox, r Retention, now time.Time) (uids imap.UIDSet, oldest time.Time, err error) {
 	v, err := a.View(ctx, m.ID)
 	if err != nil {
-		return err
+		return nil, now, err
 	}
 	defer v.Close()
 	s, err := v.Snapshot(ctx)
 	if err != nil {
-		return err
+		return nil, now, err
 	}
 	limit := int64(0)
 	if r.After > 0 {
@@ -160,12 +190,19 @@ func (a *Account) retainMailbox(ctx context.Context, m *Mailbox, r Retention, no
 	if r.Messages > 0 {
 		surplus = s.Len() - r.Messages
 	}
-	var uids imap.UIDSet
+	first := now.Unix()
 	for i, row := range s.Rows(0, s.Len()) {
 		if i < surplus || row.SaveDate <= limit {
 			uids.Add(row.UID)
+		} else {
+			first = min(first, row.SaveDate)
 		}
 	}
+	return uids, time.Unix(first, 0), nil
+}
+
+// expire takes messages away.
+func (a *Account) expire(ctx context.Context, m *Mailbox, r Retention, uids imap.UIDSet) error {
 	if len(uids) == 0 {
 		return nil
 	}
@@ -185,14 +222,30 @@ func (a *Account) retainMailbox(ctx context.Context, m *Mailbox, r Retention, no
 
 // Life does what time asks for: retention, and the end of what can be brought back.
 func (a *Account) Life(ctx context.Context) error {
-	now := time.Now()
-	if err := a.retain(ctx, now); err != nil {
-		return storageError("retention", err)
-	}
-	return storageError("purge", a.purge(ctx, now))
+	_, err := a.life(ctx, time.Now())
+	return err
 }
 
-// live has time do its work on all accounts, now and then, until ctx is done.
+// neverDue is when an account without rules is due: once in a while, in case that somebody
+// who knows of no times has changed it.
+const neverDue = 30 * day
+
+// life is Life; next is when there will be work again, or sooner.
+func (a *Account) life(ctx context.Context, now time.Time) (next time.Time, err error) {
+	if next, err = a.retain(ctx, now); err != nil {
+		return next, storageError("retention", err)
+	}
+	if err := a.purge(ctx, now); err != nil {
+		return next, storageError("purge", err)
+	}
+	kept, err := a.purgeNext(ctx, now)
+	if err != nil {
+		return next, storageError("purge", err)
+	}
+	return sooner(sooner(next, kept), now.Add(neverDue)), nil
+}
+
+// live has time do its work on the accounts that are due, now and then, until ctx is done.
 func (s *Store) live(ctx context.Context) {
 	tick := time.NewTicker(s.o.LifeEvery)
 	defer tick.Stop()
@@ -201,33 +254,8 @@ func (s *Store) live(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.lifeOnce(ctx)
-		}
-	}
-}
-
-// lifeOnce goes through all accounts, without hurry.
-func (s *Store) lifeOnce(ctx context.Context) {
-	n := 0
-	for name, err := range s.engine().Spaces(ctx, "a/") {
-		if err != nil || ctx.Err() != nil {
-			return
-		}
-		id, ok := accountOf(name)
-		if !ok {
-			continue
-		}
-		a, err := s.Account(ctx, id)
-		if err == nil {
-			err = a.Life(ctx)
-		}
-		if err != nil && !errors.Is(err, ErrNoAccount) && ctx.Err() == nil {
-			s.o.Log.Error("retention of an account failed; it is tried again", "account", id, "error", err)
-		}
-		if n++; n%startupStep == 0 {
-			select {
-			case <-ctx.Done():
-			case <-time.After(10 * time.Millisecond): // nobody waits for this
+			if err := s.lifeOnce(ctx); err != nil && ctx.Err() == nil {
+				s.o.Log.Error("the accounts in which time has work cannot be found; it is tried again", "error", err)
 			}
 		}
 	}

@@ -134,6 +134,7 @@ func (s *Store) PrepareCreate(ctx context.Context, u *mailflow.Unit, id AccountI
 	}
 	search.PrepareNew(b)
 	b.Puts = append(b.Puts, stampPut(validity+uint32(len(specialFolders)-1)), q.put())
+	prepareDue(u, id, nil, 0, time.Now().Unix())
 	if q.Pool == "" {
 		return nil
 	}

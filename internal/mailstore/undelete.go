@@ -246,6 +246,33 @@ func (a *Account) purge(ctx context.Context, now time.Time) error {
 	return a.forgetAll(ctx)
 }
 
+// purgeNext is when purge has work again: never later, zero where nothing is kept.
+func (a *Account) purgeNext(ctx context.Context, now time.Time) (time.Time, error) {
+	if a.store.o.Undelete <= 0 {
+		return time.Time{}, nil
+	}
+	all, err := a.Recoverables(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	oldest := now
+	for i := range all {
+		m := all[i].Mailbox
+		if m.Recovery.Deleted {
+			oldest = sooner(oldest, m.Recovery.At)
+			continue
+		}
+		err := a.eachRecoverable(ctx, m, func(r *Row) bool {
+			oldest = sooner(oldest, m.ExpungedAt(r))
+			return true
+		})
+		if err != nil {
+			return time.Time{}, err
+		}
+	}
+	return oldest.Add(a.store.o.Undelete), nil
+}
+
 // purgeBefore purges what came to a recoverable mailbox before a time, and returns how
 // many octets that were. A deleted mailbox goes as a whole.
 func (a *Account) purgeBefore(ctx context.Context, m *Mailbox, limit time.Time) (int64, error) {
