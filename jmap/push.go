@@ -164,10 +164,32 @@ type streams struct {
 	gate
 	end chan struct{} // closed by Shutdown
 
-	mu      sync.Mutex
-	ended   bool                 // mu
-	sockets map[*socket]struct{} // mu
-	wait    sync.WaitGroup       // for the sockets
+	mu    sync.Mutex
+	ended bool                   // mu
+	open  map[streaming]struct{} // mu; those that the HTTP server no longer knows of
+	wait  sync.WaitGroup         // for them
+}
+
+// streaming is a stream that the HTTP server no longer knows of.
+type streaming interface{ end(ctx context.Context) }
+
+// add counts one in; false: it is too late.
+func (t *streams) add(k streaming) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return false
+	}
+	t.open[k] = struct{}{}
+	t.wait.Add(1)
+	return true
+}
+
+func (t *streams) remove(k streaming) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, k)
+	t.wait.Done()
 }
 
 // Shutdown ends all streams; requests under way on a WebSocket are answered first, while
@@ -179,8 +201,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		t.ended = true
 		close(t.end)
 	}
-	for k := range t.sockets {
-		go k.finish(ctx)
+	for k := range t.open {
+		go k.end(ctx)
 	}
 	t.mu.Unlock()
 	done := make(chan struct{})

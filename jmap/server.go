@@ -116,7 +116,7 @@ func New(o Options) *Server {
 	s := &Server{o: o, limits: o.Limits, log: o.Log, methods: map[string]Method{}, capabilities: map[string]any{}}
 	s.limits.fill()
 	s.streams.end = make(chan struct{})
-	s.streams.sockets = map[*socket]struct{}{}
+	s.streams.open = map[streaming]struct{}{}
 	for _, m := range append([]Method{echo}, o.Methods...) {
 		s.methods[m.Name] = m
 	}

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -101,16 +98,10 @@ func jmapLoad(args []string) {
 	user := fs.Int("user", 1, "account number")
 	n := fs.Int("n", 50, "repetitions of each step")
 	set := fs.Int("set", 1000, "messages that one Email/set changes")
-	streams := fs.Int("streams", 0, "EventSource streams to be held instead of the steps")
-	accts := fs.Int("accounts", 50, "accounts, for streams")
 	pids := fs.String("pids", "", "server's root processes")
 	tag := fs.String("tag", "", "label")
 	fs.Parse(args)
 	pl := parsePids(*pids)
-	if *streams > 0 {
-		jmapStreams(*base, *login, *pass, *streams, *accts, *tag, pl)
-		return
-	}
 	c, err := jmapOpen(*base, fmt.Sprintf(*login, *user), *pass)
 	check(err)
 	inbox := ""
@@ -166,44 +157,4 @@ func jmapFlag(ids []any, i int) string {
 		fmt.Fprintf(&b, `%q: {"keywords/$flagged": %s}`, id, value)
 	}
 	return `["Email/set", {"accountId": "ACCOUNT", "update": {` + b.String() + `}}, "e"]`
-}
-
-// jmapStreams holds EventSource streams and tells what the server needs for each.
-func jmapStreams(base, login, pass string, n, accts int, tag string, pl []int) {
-	addr := strings.TrimPrefix(base, "http://")
-	before := measure(pl, true)
-	start := time.Now()
-	var mu sync.Mutex
-	var held []net.Conn
-	inParallel(n, 20, func(i int) {
-		user := fmt.Sprintf(login, i%accts+1)
-		c, err := jmapOpen(base, user, pass)
-		check(err)
-		c.http.CloseIdleConnections()
-		url := strings.NewReplacer("{types}", "*", "{closeafter}", "no", "{ping}", "0").Replace(c.events)
-		req, err := http.NewRequest("GET", url, nil)
-		check(err)
-		req.SetBasicAuth(user, pass)
-		req.Header.Set("Accept", "text/event-stream")
-		nc, err := net.Dial("tcp", addr)
-		check(err)
-		check(req.Write(nc))
-		line, err := bufio.NewReader(nc).ReadString('\n')
-		check(err)
-		if !strings.Contains(line, " 200 ") {
-			die("stream %d: %s", i, line)
-		}
-		mu.Lock()
-		held = append(held, nc)
-		mu.Unlock()
-	})
-	opened := time.Since(start)
-	time.Sleep(8 * time.Second) // what the opening took is given back
-	after := measure(pl, true)
-	r := result{"cmd": "jmapstreams", "tag": tag, "conns": n, "open_s": round(opened.Seconds(), 2),
-		"pss0_mb": before.pss / 1024, "pss1_mb": after.pss / 1024, "pss_kb_per_conn": (after.pss - before.pss) / int64(n)}
-	r.print()
-	for _, nc := range held {
-		nc.Close()
-	}
 }
