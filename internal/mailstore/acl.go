@@ -231,16 +231,28 @@ func (a *Account) SetACL(ctx context.Context, scope string, mailbox MailboxID, s
 			return nil
 		case len(acl) > ACLMax:
 			return fmt.Errorf("%w: %d entries in an access control list", ErrLimit, ACLMax)
-		case g.tree.scope == "":
-			b := g.batch()
-			b.Puts = append(b.Puts, kv.Put{Key: []byte{keyACL}, Value: appendText([]byte{format1}, scope)})
-			g.scope = scope
-		case g.tree.scope != scope:
-			return fmt.Errorf("%w: the account shares in %q, not in %q", ErrRights, g.tree.scope, scope)
+		}
+		if err := g.shareIn(scope); err != nil {
+			return err
 		}
 		g.setACL(m.ID, acl)
 		return nil
 	})
+}
+
+// shareIn makes sure that the account shares in a scope.
+func (g *grow) shareIn(scope string) error {
+	switch {
+	case scope == "" || len(scope) > scopeMaxByte:
+		return fmt.Errorf("%w: scope %q", ErrName, scope)
+	case g.tree.scope == "" && g.scope == "":
+		b := g.batch()
+		b.Puts = append(b.Puts, kv.Put{Key: []byte{keyACL}, Value: appendText([]byte{format1}, scope)})
+		g.scope = scope
+	case cmp.Or(g.scope, g.tree.scope) != scope:
+		return fmt.Errorf("%w: the account shares in %q, not in %q", ErrRights, g.tree.scope, scope)
+	}
+	return nil
 }
 
 func (a *Account) checkSubject(scope string, s Subject) error {
@@ -289,6 +301,7 @@ func (g *grow) putACLs() {
 	for id, l := range g.acls {
 		changed = append(changed, id)
 		l.subjects(after)
+		logMailbox(b, id)
 		if len(l) == 0 {
 			b.Deletes = append(b.Deletes, key(keyACL, id))
 		} else {

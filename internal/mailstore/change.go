@@ -18,7 +18,7 @@ const (
 	changeCopied   changeKind = 'k' // entries of messages that were there: the same
 	changeFlags    changeKind = 'f' // flags of UIDs
 	changeVanished changeKind = 'v' // UIDs expunged, with their messages
-	changeMailbox  changeKind = 'm' // a mailbox made, renamed, deleted or given a role
+	changeMailbox  changeKind = 'm' // a mailbox made, renamed, deleted, given a role, a subscription, rights
 	changeJoined   changeKind = 't' // a thread joined another one; the mailbox is 0, ids are the two
 )
 

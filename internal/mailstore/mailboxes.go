@@ -354,6 +354,9 @@ func (a *Account) Subscribe(ctx context.Context, name string, on bool) error {
 			b := g.batch()
 			b.Deletes = append(b.Deletes, subscriptionKey(clean))
 		}
+		if m := g.tree.byName[clean]; m != nil {
+			logMailbox(g.batch(), m.ID)
+		}
 		return nil
 	})
 }

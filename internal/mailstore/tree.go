@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -90,7 +89,8 @@ func stampPut(validity uint32) kv.Put {
 	return kv.Put{Key: treeKey, Value: v, Places: []kv.Place{{InValue: true, Offset: stampVersionOffset, Width: 8, Version: true}}}
 }
 
-// record is the value of the mailbox's b key.
+// record is the value of the mailbox's b key. The place among its siblings stands at the
+// end, where it is not 0.
 func (m *Mailbox) record() []byte {
 	v := append(make([]byte, 0, 32+len(m.level)), format1)
 	v = binary.BigEndian.AppendUint64(v, uint64(m.Parent))
@@ -111,7 +111,7 @@ func readMailbox(id MailboxID, v []byte) (*Mailbox, error) {
 	m := &Mailbox{ID: id, raw: bytes.Clone(v), Parent: r.id(), UIDValidity: r.uint32()}
 	m.Role, m.level = imap.MailboxAttr(r.text()), string(r.text())
 	if len(r.b) > 0 {
-		m.SortOrder = uint32(r.count(math.MaxUint32))
+		m.SortOrder = uint32(r.count(SortOrderMax))
 	}
 	return m, r.err("record of mailbox " + id.String())
 }
