@@ -19,6 +19,7 @@ const (
 	changeFlags    changeKind = 'f' // flags of UIDs
 	changeVanished changeKind = 'v' // UIDs expunged, with their messages
 	changeMailbox  changeKind = 'm' // a mailbox made, renamed, deleted, given a role, a subscription, rights
+	changeSeen     changeKind = 's' // a reader's own \Seen of UIDs, in another one's mailbox
 	changeJoined   changeKind = 't' // a thread joined another one; the mailbox is 0, ids are the two
 )
 
@@ -72,8 +73,70 @@ func logSlots(b *kv.Batch, kind changeKind, mailbox MailboxID, slots []*slot) {
 	}
 }
 
-// logMailbox tells of a mailbox.
-func logMailbox(b *kv.Batch, mailbox MailboxID) { logChange(b, newChange(changeMailbox, mailbox)) }
+// What a record of changeMailbox tells. One without it is of a mailbox that changed.
+const (
+	mailboxMade    = 'c'
+	mailboxChanged = 'u'
+	mailboxGone    = 'd'
+	mailboxUntold  = 'x' // more of its messages came or went than records tell
+)
+
+// logMailbox tells of a mailbox that changed.
+func logMailbox(b *kv.Batch, mailbox MailboxID) { logMailboxAs(b, mailbox, mailboxChanged) }
+
+// logMailboxAs tells what became of a mailbox.
+func logMailboxAs(b *kv.Batch, mailbox MailboxID, what byte) {
+	logChange(b, append(newChange(changeMailbox, mailbox), what))
+}
+
+// logSeen tells of messages that a reader has read, or not.
+func logSeen(b *kv.Batch, mailbox MailboxID, reader AccountID, uids imap.UIDSet) {
+	var part imap.UIDSet
+	n := 0
+	write := func() {
+		v := binary.BigEndian.AppendUint64(newChange(changeSeen, mailbox), uint64(reader))
+		logChange(b, appendSet(v, part))
+		part, n = nil, 0
+	}
+	for uid := range uids.All() {
+		part.Add(uid)
+		if n++; n == changeUIDsMax {
+			write()
+		}
+	}
+	if n > 0 {
+		write()
+	}
+}
+
+// changesTold is how many messages of a mailbox that goes or comes back as a whole are told
+// of; and rangesTold in how many stretches of UIDs.
+const (
+	changesTold = 20_000
+	rangesTold  = 200
+)
+
+// logGone tells of the messages of a mailbox that goes away.
+func logGone(b *kv.Batch, mailbox MailboxID, s *Snapshot) {
+	slots := make([]*slot, 0, s.n)
+	for _, r := range s.Rows(0, s.n) {
+		slots = append(slots, &slot{Row: r})
+	}
+	logSlots(b, changeVanished, mailbox, slots)
+}
+
+// logThere tells of the messages of a mailbox that is there again.
+func logThere(b *kv.Batch, mailbox MailboxID, s *Snapshot) {
+	uids := s.UIDs(0, s.n)
+	if len(uids) > rangesTold {
+		logMailboxAs(b, mailbox, mailboxUntold)
+		return
+	}
+	for _, r := range uids {
+		v := binary.BigEndian.AppendUint32(newChange(changeCopied, mailbox), r.First)
+		logChange(b, binary.AppendUvarint(v, uint64(r.Last-r.First)+1))
+	}
+}
 
 // logJoined tells of a thread that joined another one.
 func logJoined(b *kv.Batch, joined, to ThreadID) {
@@ -88,6 +151,8 @@ type change struct {
 	mailbox MailboxID
 	uids    imap.UIDSet
 	ids     []MessageID // of changeVanished, changeJoined
+	reader  AccountID   // of changeSeen
+	what    byte        // of changeMailbox
 }
 
 // readChanges calls f for the changes after since, in order, until it returns false.
@@ -144,7 +209,13 @@ func readChange(e kv.Entry) (*change, error) {
 		}
 	case changeJoined:
 		c.ids = []MessageID{r.id(), r.id()}
+	case changeSeen:
+		c.reader = r.id()
+		c.uids = r.set()
 	case changeMailbox:
+		if c.what = mailboxChanged; len(r.b) > 0 {
+			c.what = r.octet()
+		}
 	default:
 		r.fail()
 	}

@@ -12,6 +12,8 @@ type EmailOrder struct {
 // emailOrder has the sort keys of all messages of an Emails.
 type emailOrder struct{}
 
+func (o *emailOrder) size() int64 { return 0 }
+
 // Sort returns places in order: by the first criterion, among equals by the next one, and
 // at last as they are given. Texts compare by i;unicode-casemap. The slice given is not
 // changed.

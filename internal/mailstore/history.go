@@ -71,3 +71,6 @@ func (e *Emails) MailboxChanges(ctx context.Context, since State, limit int) (*C
 func (e *Emails) ThreadChanges(ctx context.Context, since State, limit int) (*Changes[ThreadID], error) {
 	return nil, ErrNoChanges
 }
+
+// knownStates are states that were found.
+type knownStates struct{}

@@ -111,7 +111,11 @@ func (g *grow) put(m *Mailbox) {
 		return
 	}
 	b.Puts = append(b.Puts, kv.Put{Key: key(keyMailbox, m.ID), Value: m.record()})
-	logMailbox(b, m.ID)
+	what := byte(mailboxMade)
+	if old := g.tree.ID(m.ID); old != nil && old.Recovery == nil {
+		what = mailboxChanged
+	}
+	logMailboxAs(b, m.ID, what)
 }
 
 // role gives a mailbox a special use and takes it from the one that had it.
@@ -317,10 +321,29 @@ func (g *grow) delete(m *Mailbox) error {
 		g.discard(m, n)
 	}
 	g.keepName(m)
-	logMailbox(g.batch(), m.ID)
+	if err := g.tellGone(m, n); err != nil {
+		return err
+	}
 	id, s := g.a.id, g.a.store
 	g.u.After(g.a.space, func(r kv.Result) { s.moved(id, r.Version, []MailboxID{m.ID}) })
 	return g.charge(-n.octets, -n.messages)
+}
+
+// tellGone logs that a mailbox goes, with what is in it.
+func (g *grow) tellGone(m *Mailbox, n tally) error {
+	if n.messages > changesTold {
+		logMailboxAs(g.batch(), m.ID, mailboxUntold)
+	} else if n.messages > 0 {
+		s := &Snapshot{account: g.a, mailbox: m.ID}
+		if err := s.load(g.snap); err != nil {
+			return err
+		}
+		s.count()
+		logGone(g.batch(), m.ID, s)
+	}
+	b := g.batch()
+	logMailboxAs(b, m.ID, mailboxGone)
+	return nil
 }
 
 // discard takes away what is known of a mailbox beside its record, and leaves its entries

@@ -97,6 +97,8 @@ type Options struct {
 	Poll      time.Duration // between looks at the versions of watched accounts; 0: 5 s
 	ViewBytes int64         // memory for views that nobody has open; 0: 64 MB
 
+	EmailBytes int64 // memory for Emails, the columns of their mailboxes included; 0: 64 MB
+
 	// Undelete is for how long what was expunged or deleted can be brought back; 0: not at all.
 	Undelete time.Duration
 	// UndeleteBytes bounds what is kept for that in an account, in octets: above it the

@@ -217,7 +217,7 @@ func hint(ch chan<- struct{}) {
 	}
 }
 
-func contains(ids []MailboxID, id MailboxID) bool {
+func contains[T comparable](ids []T, id T) bool {
 	for _, i := range ids {
 		if i == id {
 			return true
@@ -265,6 +265,7 @@ func (s *Store) Delete(ctx context.Context, id AccountID) error {
 	if err := a.condemn(ctx); err != nil {
 		return err
 	}
+	a.dropEmails()
 	for more := true; more; {
 		var err error
 		if more, err = a.deleteSome(ctx); err != nil {

@@ -173,6 +173,7 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 	}
 	var n tally
 	var changed []*slot
+	var read imap.UIDSet
 	eachSlot(chunks, uids, func(k *chunk, s *slot) {
 		if !s.live() {
 			return
@@ -195,6 +196,7 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 		if (to^flags)&Seen != 0 {
 			*mine = seenSlot{stated: true, seen: to&Seen != 0}
 			states.changed = true
+			read.Add(s.UID)
 		}
 		if (to^flags)&^Seen != 0 {
 			to = to&^Seen | s.Flags&Seen
@@ -205,7 +207,11 @@ func (w *work) storeFlagsOfReader(mailbox MailboxID, uids imap.UIDSet, c FlagCha
 		}
 		out.Changed.Add(s.UID)
 	})
-	return out, w.putOfReader(mailbox, c.Reader, chunks, changed, n, own, out)
+	if err := w.putOfReader(mailbox, c.Reader, chunks, changed, n, own, out); err != nil || len(read) == 0 {
+		return out, err
+	}
+	logSeen(w.batch(), mailbox, c.Reader, read)
+	return out, nil
 }
 
 // seenStates reads the reader's chunks for those of the mailbox.
@@ -419,6 +425,11 @@ func (o *overlay) refresh(ctx context.Context) (*Snapshot, error) {
 	if err != nil || base.version != snap.Version() {
 		return nil, err
 	}
+	return o.lay(snap, base)
+}
+
+// lay lays the overlay over the columns of a snapshot.
+func (o *overlay) lay(snap kv.Snapshot, base *Snapshot) (*Snapshot, error) {
 	highest, err := readSeenHighest(snap, base.mailbox, o.reader)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package mailstore
 
 import (
+	"container/list"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,7 +30,8 @@ type Store struct {
 	fullUntil map[AccountID]time.Time // of mu: accounts for which no pool had anything to take back
 	slice     Usage                   // by which leases grow
 
-	views viewCache
+	views  viewCache
+	emails emailsCache
 
 	terms    termCache
 	indexing *schedule
@@ -48,6 +50,9 @@ func New(o Options) *Store {
 	if o.ViewBytes == 0 {
 		o.ViewBytes = 64 << 20
 	}
+	if o.EmailBytes == 0 {
+		o.EmailBytes = 64 << 20
+	}
 	if o.LifeEvery == 0 {
 		o.LifeEvery = time.Hour
 	}
@@ -59,7 +64,7 @@ func New(o Options) *Store {
 	}
 	return &Store{o: o, accounts: map[AccountID]*Account{}, dueSet: map[AccountID]bool{}, wake: make(chan struct{}, 1),
 		warnings: map[AccountID]bool{}, fullUntil: map[AccountID]time.Time{}, slice: Usage{sliceBytes, sliceMessages},
-		views: viewCache{max: o.ViewBytes}, keyAge: keyAge, indexing: newSchedule()}
+		views: viewCache{max: o.ViewBytes}, emails: emailsCache{max: o.EmailBytes, order: list.New()}, keyAge: keyAge, indexing: newSchedule()}
 }
 
 func (s *Store) engine() kv.Engine { return s.o.Committer.Engine }
@@ -71,16 +76,17 @@ type Account struct {
 	space kv.Space
 
 	mu       sync.Mutex
-	tree     *Tree                    // cached
-	live     map[MailboxID]*live      // loaded views
-	watch    map[chan<- struct{}]bool // of Notify
-	seen     kv.Version               // newest version that readers were told of
-	opened   int                      // views open, channels of watch
-	unpacked map[MailboxID]int        // entries added since they were packed
-	sortKeys keyWork                  // what is to be done to sort keys in the background
-	records  int                      // written since they were folded, about
-	sweepMu  sync.Mutex               // one sweep at a time
-	indexMu  sync.Mutex               // one merge at a time
+	tree     *Tree                     // cached
+	live     map[MailboxID]*live       // loaded views
+	watch    map[chan<- struct{}]bool  // of Notify
+	seen     kv.Version                // newest version that readers were told of
+	opened   int                       // views open, channels of watch
+	unpacked map[MailboxID]int         // entries added since they were packed
+	sortKeys keyWork                   // what is to be done to sort keys in the background
+	records  int                       // written since they were folded, about
+	emails   map[AccountID]*emailsCell // by reader
+	sweepMu  sync.Mutex                // one sweep at a time
+	indexMu  sync.Mutex                // one merge at a time
 }
 
 // ID names the account.

@@ -117,8 +117,14 @@ func (a *Account) undeleteMailbox(ctx context.Context, m *Mailbox) (*Undeleted, 
 				return err
 			}
 		}
+		s := &Snapshot{account: a, mailbox: m.ID}
+		if err := s.load(g.snap); err != nil {
+			return err
+		}
+		s.count()
 		b := g.batch()
 		b.Deletes = append(b.Deletes, key(keyRecoverable, m.ID))
+		logThere(b, m.ID, s)
 		g.touch(m.ID)
 		return g.charge(n.octets, n.messages)
 	})
