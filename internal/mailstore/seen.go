@@ -254,14 +254,20 @@ func (w *work) putOfReader(mailbox MailboxID, reader AccountID, chunks []*chunk,
 			b.Puts = append(b.Puts, c.put())
 		}
 	}
-	s, id := w.a.store, w.a.id
 	if mine {
-		b.Puts = append(b.Puts, kv.Put{Key: key(keySeen, mailbox, reader), Value: append([]byte{format1}, make([]byte, 8)...),
-			Places: []kv.Place{{InValue: true, Offset: seenStampOffset, Width: 8, Version: true}}})
-		w.u.After(w.a.space, func(r kv.Result) { s.moved(id, r.Version, []MailboxID{mailbox}) })
+		w.seenBy(mailbox, reader)
 	}
 	w.u.After(w.a.space, func(r kv.Result) { out.ModSeq = uint64(r.Version) })
 	return nil
+}
+
+// seenBy gives a mailbox the commit's mod-sequence for one reader, and wakes all.
+func (w *work) seenBy(mailbox MailboxID, reader AccountID) {
+	b := w.batch()
+	b.Puts = append(b.Puts, kv.Put{Key: key(keySeen, mailbox, reader), Value: append([]byte{format1}, make([]byte, 8)...),
+		Places: []kv.Place{{InValue: true, Offset: seenStampOffset, Width: 8, Version: true}}})
+	s, id := w.a.store, w.a.id
+	w.u.After(w.a.space, func(r kv.Result) { s.moved(id, r.Version, []MailboxID{mailbox}) })
 }
 
 // StatusAs is Status as a reader has it: unseen is what he has not read.
