@@ -26,11 +26,10 @@ const TreeEditsMax = 40
 const SortOrderMax = 1<<31 - 1
 
 // Errors of single edits, beside ErrName, ErrUse, ErrExists, ErrNoMailbox, ErrHasChildren,
-// ErrInUse and ErrLimit; EditTree returns no others.
+// ErrNotEmpty, ErrInUse and ErrLimit; EditTree returns no others.
 var (
-	ErrLoop     = errors.New("mailstore: a mailbox would be below itself")
-	ErrNotEmpty = errors.New("mailstore: messages are in the mailbox")
-	ErrParent   = errors.New("mailstore: no such mailbox to be above")
+	ErrLoop   = errors.New("mailstore: a mailbox would be below itself")
+	ErrParent = errors.New("mailstore: no such mailbox to be above")
 )
 
 // TreeEdit is what is to become of one mailbox. Fields that are nil stay as they are.
