@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -34,7 +35,7 @@ func (c *Config) check() error {
 	if c.DataDirectory == "" {
 		return bad("data_directory", "is empty")
 	}
-	for _, f := range []func() error{c.checkListen, c.checkTLS, c.checkDNS, c.checkRoutes, c.checkNumbers, c.checkWarnings, c.checkLog} {
+	for _, f := range []func() error{c.checkListen, c.checkTLS, c.checkOIDC, c.checkDNS, c.checkRoutes, c.checkNumbers, c.checkWarnings, c.checkLog} {
 		if err := f(); err != nil {
 			return err
 		}
@@ -47,6 +48,24 @@ func (c *Config) checkWarnings() error {
 		if p < 1 || p > 100 {
 			return bad("limits.quota_warnings", "%d is no percentage from 1 to 100", p)
 		}
+	}
+	return nil
+}
+
+func (c *Config) checkOIDC() error {
+	o := &c.Login.OIDC
+	u, err := url.Parse(o.Issuer)
+	switch {
+	case o.Issuer == "" && (o.Client != "" || !o.Secret.IsZero()):
+		return bad("login.oidc.issuer", "is empty, while client or secret is set")
+	case o.Issuer == "":
+		return nil
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
+		return bad("login.oidc.issuer", "%q is no https URL without query and fragment", o.Issuer)
+	case o.Client == "":
+		return bad("login.oidc.client", "is empty; the provider gave one when postroad was registered there")
+	case o.Claim == "":
+		return bad("login.oidc.claim", "is empty; \"email\" is usual")
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func Default() *Config {
 		},
 		TLS:   TLS{MinVersion: "1.2"},
 		DNS:   DNS{Servers: []string{}, Timeout: Duration(2 * time.Second)},
-		Login: Login{FailureDelay: Duration(2 * time.Second)},
+		Login: Login{FailureDelay: Duration(2 * time.Second), OIDC: OIDC{Claim: "email"}},
 		Queue: Queue{
 			RetryMin: Duration(5 * time.Minute), RetryMax: Duration(4 * time.Hour), Expire: Duration(5 * day),
 			WarnAfter: Duration(4 * time.Hour), DestinationConnections: 20, Connections: 500,

@@ -109,6 +109,10 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		{"TLS of a route", "[[route]]\ndomain = \"*\"\nhost = \"h.test\"\ntls = \"must\"\n", 4, "must"},
 		{"TLS that is no choice", "[[route]]\ndomain = \"*\"\nhost = \"h.test\"\nimplicit_tls = true\ntls = \"may\"\n", 5, "implicit_tls"},
 		{"password without proof", "[[route]]\ndomain = \"*\"\nhost = \"h.test\"\nusername = \"u\"\ntls = \"encrypt\"\n", 5, "user name"},
+		{"OIDC without TLS", "[login.oidc]\nissuer = \"http://id.test\"\nclient = \"x\"\n", 2, "https"},
+		{"OIDC without a client", "[login.oidc]\nissuer = \"https://id.test\"\nclient = \"\"\n", 3, "login.oidc.client"},
+		{"OIDC without an issuer", "[login.oidc]\nissuer = \"\"\nclient = \"x\"\n", 2, "login.oidc.issuer"},
+		{"OIDC without a claim", "[login.oidc]\nissuer = \"https://id.test\"\nclient = \"x\"\nclaim = \"\"\n", 4, "login.oidc.claim"},
 		{"route", "[[route]]\ndomain = \"a b\"\nhost = \"h.test\"\n", 2, "a b"},
 	}
 	for _, test := range tests {

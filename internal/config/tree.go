@@ -140,6 +140,30 @@ type Login struct {
 	FailureDelay Duration `toml:"failure_delay"`
 	// Allow log-ins without TLS. On doors at loopback addresses they always are.
 	WithoutTLS bool `toml:"without_tls"`
+	// Let the password alone open IMAP, POP3, submission, ManageSieve and HTTP Basic for an
+	// account that has a second factor (authenticator or passkey). Without this such an
+	// account uses app passwords or tokens there, and its password is answered like a wrong
+	// one: otherwise who learns it has the mail without the second factor.
+	PasswordAlone bool `toml:"password_alone"`
+	// Do not let programs register themselves for OAuth; the administrator registers them.
+	NoRegistration bool `toml:"no_registration"`
+	// An OpenID Connect provider whose access tokens open JMAP too.
+	OIDC OIDC `toml:"oidc"`
+}
+
+// OIDC is an outside provider of log-ins.
+type OIDC struct {
+	// Its issuer URL, "https://id.example.org"; empty: none. Its metadata is read from
+	// there (/.well-known/openid-configuration) at the first token.
+	Issuer string `toml:"issuer"`
+	// Our client id at the provider. A token that is a JWT must be for it ("aud").
+	Client string `toml:"client"`
+	// Our secret at the provider, for asking it about tokens (RFC 7662). Without one, or if
+	// the provider offers no introspection, tokens must be JWTs, and one that was revoked
+	// works until it expires.
+	Secret telemetry.Secret `toml:"secret"`
+	// The claim that names the account by one of its addresses.
+	Claim string `toml:"claim"`
 }
 
 // Route sends mail for some domains to a host of one's own choice.

@@ -136,6 +136,7 @@ func (s *Store) openDirectory(ctx context.Context) error {
 	s.Directory, err = directory.Open(ctx, directory.Options{
 		Engine: s.Engine, Committer: s.Committer, Clock: s.Clock, Log: s.log,
 		ScramForPasswords: s.config.Login.ScramForPasswords, FailureDelay: s.config.Login.FailureDelay.Std(),
+		PasswordAlone: s.config.Login.PasswordAlone,
 	})
 	if err != nil {
 		return err
