@@ -72,18 +72,25 @@ const orderRowBytes = 4 + 8 + 1 + 8 + 4 + 1 + 4*textColumns
 func (o *order) get(ctx context.Context, s *Snapshot, need orderNeed) (*columns, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.columns.uid) > 2*s.n+orderStale || need >= needTexts && o.texts == nil {
+	if len(o.columns.uid) > 2*s.n+orderStale {
 		o.reset()
 	}
+	return o.upTo(ctx, s.next, s.n, need, func(uint32) *Snapshot { return s })
+}
+
+// upTo returns the sort keys of the messages with UIDs below next, of which there are about
+// n; those from a UID on are in the snapshot that from returns. The caller holds mu.
+func (o *order) upTo(ctx context.Context, next uint32, n int, need orderNeed, from func(uid uint32) *Snapshot) (*columns, error) {
 	if need >= needTexts && o.texts == nil {
-		o.texts = newTexts(s.n)
+		o.reset()
+		o.texts = newTexts(n)
 	}
-	if s.next > o.next {
-		if err := o.extend(ctx, s); err != nil {
+	if next > o.next {
+		if err := o.extend(ctx, from(o.next)); err != nil {
 			o.reset()
 			return nil, storageError("read sort keys", err)
 		}
-		o.next = s.next
+		o.next = next
 	}
 	c := &o.columns
 	if o.texts != nil {
