@@ -103,7 +103,9 @@ async function jam() {
 }
 
 async function clientTS() {
-  const client = new ts.Client({ sessionUrl, accessToken: 'unused', transport: new transports.FetchTransport(fetch) });
+  // It does not say by itself that it sends JSON, as RFC 8620, 3.1, wants.
+  const client = new ts.Client({ sessionUrl, accessToken: 'unused', transport: new transports.FetchTransport(fetch),
+    httpHeaders: { 'Content-Type': 'application/json' } });
   await client.fetchSession();
   const accountId = client.getFirstAccountId();
   const boxes = await client.mailbox_get({ accountId, ids: null });
