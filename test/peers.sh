@@ -7,7 +7,7 @@ set -euo pipefail
 peers=${POSTROAD_PEERS:-${HOME:-/root}/.cache/postroad/peers}
 installed="postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd mutt isync fetchmail getmail6 sieve-connect
  msmtp swaks libnet-ssleay-perl libauthen-sasl-perl tmux curl openssl procps util-linux e2fsprogs ca-certificates
- liblockfile1 libwrap0 libsasl2-modules sasl2-bin m4 libical3 libpcre3 libshp2"
+ claws-mail claws-mail-managesieve xvfb xdotool liblockfile1 libwrap0 libsasl2-modules sasl2-bin m4 libical3 libpcre3 libshp2"
 unpacked="sendmail-bin sendmail-base sendmail-cf libmilter1.0.1"
 
 missing=""

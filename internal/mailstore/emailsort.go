@@ -59,10 +59,12 @@ func (e *Emails) Sort(ctx context.Context, places []int, by []EmailOrder) ([]int
 	for _, c := range by {
 		switch _, text := sortText[c.By]; {
 		case c.Value != nil:
+		case c.By == SortSubject:
+			need = max(need, needSubjects)
 		case text:
-			need = needRanks
+			need = needTexts
 		case c.By == SortDate:
-			need = max(need, needDates)
+			need = max(need, needKeys)
 		}
 	}
 	p := &pick{columns: &columns{}, row: make([]int32, len(places)), date: make([]int64, len(places)), size: make([]uint32, len(places))}
@@ -124,7 +126,7 @@ func (e *Emails) values(p *pick, places []int, c EmailOrder, values []uint64) {
 // brackets, in no order. Ids are compared by 64 bits of a hash: who makes two alike only has
 // his own messages found.
 func (e *Emails) WithMessageID(ctx context.Context, id string) ([]int, error) {
-	c, err := e.columns(ctx, needDates)
+	c, err := e.columns(ctx, needKeys)
 	if err != nil {
 		return nil, err
 	}

@@ -41,25 +41,28 @@ func (c *columns) grow(n int) {
 type orderNeed uint8
 
 const (
-	needNoKeys orderNeed = iota
-	needDates            // dates, Message-IDs and references
-	needTexts            // the texts numbered, so that equal ones are told from others
-	needRanks            // the texts ranked
+	needNoKeys   orderNeed = iota
+	needKeys               // dates, Message-IDs, references; subjects numbered, so that equal ones are told from others
+	needSubjects           // the subjects ranked
+	needTexts              // all texts ranked
 )
 
 // order has the sort keys of one mailbox for all its readers, from the first SORT or
-// THREAD on. The texts, which take most of the time and memory, are there from when one
-// was first asked for; who sorts by date alone does without.
+// THREAD on. Texts besides the subject, which take most of the time, are there from when
+// one was first asked for; who sorts by date or threads does without.
 type order struct {
 	mu      sync.Mutex // guards all below
 	columns columns
 	next    uint32 // UIDs below are in columns if they were there
-	texts   *texts // nil: not read
+	all     bool   // the columns of all texts are there, not only the subject's
+	texts   *texts // nil: nothing was read
 	bytes   int64  // octets of the blocks that texts are slices of
 }
 
 // reset forgets all that was read.
-func (o *order) reset() { o.columns, o.next, o.texts, o.bytes = columns{}, 0, nil, 0 }
+func (o *order) reset() {
+	o.columns, o.next, o.all, o.texts, o.bytes = columns{}, 0, false, nil, 0
+}
 
 // Of the columns of a mailbox, rows whose messages have gone stay until they are more than
 // the others.
@@ -81,9 +84,11 @@ func (o *order) get(ctx context.Context, s *Snapshot, need orderNeed) (*columns,
 // upTo returns the sort keys of the messages with UIDs below next, of which there are about
 // n; those from a UID on are in the snapshot that from returns. The caller holds mu.
 func (o *order) upTo(ctx context.Context, next uint32, n int, need orderNeed, from func(uid uint32) *Snapshot) (*columns, error) {
-	if need >= needTexts && o.texts == nil {
+	if need == needTexts && !o.all {
 		o.reset()
-		o.texts = newTexts(n)
+	}
+	if o.texts == nil {
+		o.texts, o.all = newTexts(n), need == needTexts
 	}
 	if next > o.next {
 		if err := o.extend(ctx, from(o.next)); err != nil {
@@ -93,10 +98,8 @@ func (o *order) upTo(ctx context.Context, next uint32, n int, need orderNeed, fr
 		o.next = next
 	}
 	c := &o.columns
-	if o.texts != nil {
-		c.texts = len(o.texts.list)
-	}
-	if need == needRanks && len(c.rank) < c.texts {
+	c.texts = len(o.texts.list)
+	if need >= needSubjects && len(c.rank) < c.texts {
 		c.rank = o.texts.ranks()
 	}
 	out := *c
@@ -162,6 +165,9 @@ func (o *order) set(at int, r *keyRow, text *[textColumns]uint32) {
 		c.text[i][at] = n
 	}
 }
+
+// unnumbered stands for the number of a text that nobody has asked for.
+const unnumbered = ^uint32(0)
 
 // keyLoad reads rows for an order.
 type keyLoad struct {
@@ -232,14 +238,11 @@ func (l *keyLoad) block(e kv.Entry) error {
 	l.blocks++
 	l.nums = l.nums[:0]
 	o := l.order
-	l.reader.noTexts = o.texts == nil
-	if o.texts != nil {
-		o.bytes += int64(len(e.Value))
-	}
+	o.bytes += int64(len(e.Value))
 	var text [textColumns]uint32
 	return l.reader.read(e.Key, e.Value, func(r *keyRow) {
 		for len(l.nums) < len(l.reader.texts) {
-			l.nums = append(l.nums, o.texts.number(l.reader.texts[len(l.nums)]))
+			l.nums = append(l.nums, unnumbered)
 		}
 		i := l.at
 		for i < len(l.all) && l.all[i].id < r.id {
@@ -254,9 +257,13 @@ func (l *keyLoad) block(e kv.Entry) error {
 				continue
 			}
 			for k, at := range l.reader.at {
-				if text[k] = 0; at > 0 {
-					text[k] = l.nums[at-1]
+				if text[k] = 0; at == 0 || k != textSubject && !o.all {
+					continue
 				}
+				if l.nums[at-1] == unnumbered {
+					l.nums[at-1] = o.texts.number(l.reader.texts[at-1])
+				}
+				text[k] = l.nums[at-1]
 			}
 			o.set(l.all[i].row, r, &text)
 			l.filled[i] = true
@@ -292,7 +299,10 @@ func (l *keyLoad) missing(ctx context.Context, s *Snapshot) error {
 		}
 		at, _ := slices.BinarySearch(o.columns.uid, r.UID)
 		var text [textColumns]uint32
-		for i := 0; o.texts != nil && i < textColumns; i++ {
+		for i := range row.text {
+			if i != textSubject && !o.all {
+				continue
+			}
 			text[i] = o.texts.number(row.text[i])
 			o.bytes += int64(len(row.text[i]))
 		}

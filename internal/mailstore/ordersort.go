@@ -39,10 +39,13 @@ type SortCriterion struct {
 func (s *Snapshot) Sort(ctx context.Context, uids imap.UIDSet, by []SortCriterion) ([]int, error) {
 	need := needNoKeys
 	for _, c := range by {
-		if _, text := sortText[c.By]; text {
-			need = needRanks
-		} else if c.By == SortDate {
-			need = max(need, needDates)
+		switch _, text := sortText[c.By]; {
+		case c.By == SortSubject:
+			need = max(need, needSubjects)
+		case text:
+			need = needTexts
+		case c.By == SortDate:
+			need = max(need, needKeys)
 		}
 	}
 	p, err := s.picked(ctx, uids, need)

@@ -72,7 +72,7 @@ func TestSortNeeds(t *testing.T) {
 	f := newFixture(t)
 	inbox := f.box("INBOX").ID
 	add := func(subject, day string) {
-		got(f.a.Append(t.Context(), inbox, f.message("Subject: "+subject+"\r\nDate: "+day+" Jan 2024 10:00:00 +0000\r\n\r\nx\r\n")))(t)
+		got(f.a.Append(t.Context(), inbox, f.message("From: "+subject[len(subject)-1:]+day+"@x.test\r\nSubject: "+subject+"\r\nDate: "+day+" Jan 2024 10:00:00 +0000\r\n\r\nx\r\n")))(t)
 	}
 	add("b", "3")
 	add("a", "2")
@@ -87,9 +87,11 @@ func TestSortNeeds(t *testing.T) {
 		}
 	}
 	check(SortDate, 2, 1, 0)
-	if v.live.order.texts != nil {
-		t.Error("texts were read for a SORT by date")
+	check(SortSubject, 1, 0, 2)
+	if v.live.order.all {
+		t.Error("all texts were read for a SORT by date or subject")
 	}
+	check(SortFrom, 1, 2, 0)
 	check(SortSubject, 1, 0, 2)
 	add("aa", "4")
 	check(SortDate, 2, 1, 0, 3)

@@ -32,11 +32,7 @@ type Threaded struct {
 // Threads threads the messages of uids. UIDs that are not in s are passed over. The work
 // is linear in messages and references.
 func (s *Snapshot) Threads(ctx context.Context, uids imap.UIDSet, by ThreadAlgorithm) ([]Threaded, error) {
-	need := needTexts
-	if by == ThreadRefs {
-		need = needDates
-	}
-	p, err := s.picked(ctx, uids, need)
+	p, err := s.picked(ctx, uids, needKeys)
 	if err != nil {
 		return nil, err
 	}

@@ -237,8 +237,6 @@ func (b *keyBlock) put() kv.Put { return kv.Put{Key: key(keySort, b.first), Valu
 // keyReader reads blocks. Texts are slices of a copy of their block, so that those of one
 // block share it.
 type keyReader struct {
-	noTexts bool // texts are passed over: all are empty
-
 	hashes []uint64
 	texts  []string
 	at     [textColumns]int // of the row at hand: which of texts, from 1 on; 0: empty
@@ -252,10 +250,7 @@ func (d *keyReader) read(k, v []byte, f func(*keyRow)) error {
 	if !ok {
 		return fmt.Errorf("%w: key of sort keys %q", ErrDamaged, k)
 	}
-	whole := ""
-	if !d.noTexts {
-		whole = string(v)
-	}
+	whole := string(v)
 	r := newReader(v)
 	d.hashes, d.texts = d.hashes[:0], d.texts[:0]
 	row := &d.row
@@ -275,10 +270,6 @@ func (d *keyReader) read(k, v []byte, f func(*keyRow)) error {
 			row.parents = append(row.parents, d.hash(r))
 		}
 		for i := range row.text {
-			if d.noTexts {
-				passText(r)
-				continue
-			}
 			row.text[i] = ""
 			if d.at[i] = d.text(r, whole); d.at[i] > 0 {
 				row.text[i] = d.texts[d.at[i]-1]
@@ -327,17 +318,6 @@ func (d *keyReader) text(r *reader, whole string) int {
 	r.b = r.b[back:]
 	d.texts = append(d.texts, whole[at:at+int(back)])
 	return len(d.texts)
-}
-
-// passText passes over a text.
-func passText(r *reader) {
-	if n := r.uvarint(); n&1 == 0 {
-		if n >>= 1; n > uint64(len(r.b)) {
-			r.fail()
-			return
-		}
-		r.b = r.b[n:]
-	}
 }
 
 // recordKeys makes the row of a message from its message record.
