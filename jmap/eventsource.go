@@ -95,13 +95,19 @@ func (s *Server) serveEventSource(w http.ResponseWriter, r *http.Request, user a
 		t.every = s.limits.KeepAlive
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	stop, err := s.o.Changes.Watch(t.ctx, user, t.notify)
-	if err != nil {
+	var stop func()
+	var now States
+	var err error
+	aside(func() {
+		if stop, err = s.o.Changes.Watch(t.ctx, user, t.notify); err == nil {
+			now, err = s.o.Changes.States(r.Context(), user)
+		}
+	})
+	if stop == nil {
 		leave()
 		return s.failed("EventSource", err)
 	}
 	over := func() { t.finish(stop); leave() }
-	now, err := s.o.Changes.States(r.Context(), user)
 	if err != nil {
 		over()
 		return s.failed("EventSource", err)

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -19,6 +22,8 @@ type pushStream struct {
 	c net.Conn
 	r *bufio.Reader
 }
+
+func (p *pushStream) Close() error { return p.c.Close() }
 
 // pushOpen opens an event source or a WebSocket, the latter with pushing enabled.
 func pushOpen(addr string, secure, socket bool, user, pass string) (*pushStream, error) {
@@ -94,12 +99,32 @@ func readFull(r *bufio.Reader, b []byte) (int, error) {
 	return len(b), nil
 }
 
+// pushOpen2 opens an event source over a connection of HTTP/2 of its own.
+func pushOpen2(addr, user, pass string) (io.Closer, error) {
+	t := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return dial(addr) }}
+	r, err := http.NewRequest("GET", "https://"+addr+"/jmap/eventsource?types=*&closeafter=no&ping=0", nil)
+	if err != nil {
+		return nil, err
+	}
+	r.SetBasicAuth(user, pass)
+	w, err := (&http.Client{Transport: t}).Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if w.StatusCode != 200 || w.ProtoMajor != 2 {
+		w.Body.Close()
+		return nil, fmt.Errorf("%s %s", w.Proto, w.Status)
+	}
+	return w.Body, nil
+}
+
 // pushLoad measures what streams of JMAP cost that wait for changes.
 func pushLoad(args []string) {
 	fs := flag.NewFlagSet("push", flag.ExitOnError)
 	addr := fs.String("addr", "127.0.0.1:443", "server")
 	secure := fs.Bool("tls", false, "TLS")
-	kind := fs.String("kind", "eventsource", "eventsource or websocket")
+	kind := fs.String("kind", "eventsource", "eventsource, eventsource2 (HTTP/2) or websocket")
 	login := fs.String("login", "u%d@bench.test", "login pattern")
 	pass := fs.String("pass", "benchpass-1", "password")
 	accounts := fs.Int("accounts", 200, "accounts")
@@ -109,9 +134,16 @@ func pushLoad(args []string) {
 	rest := fs.Duration("rest", 6*time.Second, "wait this long before memory is measured: what log-ins took is given back")
 	fs.Parse(args)
 	pl := parsePids(*pids)
-	streams := make([]*pushStream, *n)
+	streams := make([]io.Closer, *n)
 	open := func(i int) {
-		p, err := pushOpen(*addr, *secure, *kind == "websocket", fmt.Sprintf(*login, i%*accounts+1), *pass)
+		user := fmt.Sprintf(*login, i%*accounts+1)
+		var p io.Closer
+		var err error
+		if *kind == "eventsource2" {
+			p, err = pushOpen2(*addr, user, *pass)
+		} else {
+			p, err = pushOpen(*addr, *secure, *kind == "websocket", user, *pass)
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "stream", i, err)
 			return
@@ -120,7 +152,7 @@ func pushLoad(args []string) {
 	}
 	for i := range min(*accounts, *n) { // warm up: every account once, closed again
 		if open(i); streams[i] != nil {
-			streams[i].c.Close()
+			streams[i].Close()
 			streams[i] = nil
 		}
 	}
@@ -135,7 +167,7 @@ func pushLoad(args []string) {
 	for _, p := range streams {
 		if p != nil {
 			ok++
-			defer p.c.Close()
+			defer p.Close()
 		}
 	}
 	r := result{"cmd": "push", "tag": *tag, "kind": *kind, "tls": *secure, "streams": ok, "rss0_mb": before.rss / 1024, "rss1_mb": after.rss / 1024,
