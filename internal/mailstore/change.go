@@ -3,6 +3,7 @@ package mailstore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"postroad/imap"
 	"postroad/internal/kv"
@@ -18,6 +19,7 @@ const (
 	changeCopied   changeKind = 'k' // entries of messages that were there: the same
 	changeFlags    changeKind = 'f' // flags of UIDs
 	changeVanished changeKind = 'v' // UIDs expunged, with their messages
+	changeLeft     changeKind = 'l' // the threads of messages that a record before it tells to have vanished
 	changeMailbox  changeKind = 'm' // a mailbox made, renamed, deleted, given a role, a subscription, rights
 	changeSeen     changeKind = 's' // a reader's own \Seen of UIDs, in another one's mailbox
 	changeJoined   changeKind = 't' // a thread joined another one; the mailbox is 0, ids are the two
@@ -78,6 +80,7 @@ const (
 	mailboxMade    = 'c'
 	mailboxChanged = 'u'
 	mailboxGone    = 'd'
+	mailboxTrash   = 't' // it changed, and became Trash or is it no more: all counts of threads do with it
 	mailboxUntold  = 'x' // more of its messages came or went than records tell
 )
 
@@ -117,12 +120,13 @@ const (
 )
 
 // logGone tells of the messages of a mailbox that goes away.
-func logGone(b *kv.Batch, mailbox MailboxID, s *Snapshot) {
+func (w *work) logGone(mailbox MailboxID, s *Snapshot) error {
 	slots := make([]*slot, 0, s.n)
 	for _, r := range s.Rows(0, s.n) {
 		slots = append(slots, &slot{Row: r})
 	}
-	logSlots(b, changeVanished, mailbox, slots)
+	logSlots(w.batch(), changeVanished, mailbox, slots)
+	return w.logLeft(mailbox, slots)
 }
 
 // logThere tells of the messages of a mailbox that is there again.
@@ -150,9 +154,10 @@ type change struct {
 	kind    changeKind
 	mailbox MailboxID
 	uids    imap.UIDSet
-	ids     []MessageID // of changeVanished, changeJoined
-	reader  AccountID   // of changeSeen
-	what    byte        // of changeMailbox
+	ids     []MessageID   // of changeVanished, changeLeft, changeJoined
+	threads [][2]ThreadID // of changeLeft: a message's own and the one that had joined
+	reader  AccountID     // of changeSeen
+	what    byte          // of changeMailbox
 }
 
 // readChanges calls f for the changes after since, in order, until it returns false.
@@ -209,6 +214,8 @@ func readChange(e kv.Entry) (*change, error) {
 		}
 	case changeJoined:
 		c.ids = []MessageID{r.id(), r.id()}
+	case changeLeft:
+		r.left(c)
 	case changeSeen:
 		c.reader = r.id()
 		c.uids = r.set()
@@ -223,6 +230,57 @@ func readChange(e kv.Entry) (*change, error) {
 		r.fail()
 	}
 	return c, r.err("record of the change log")
+}
+
+// logLeft tells of the threads that messages were in which vanish in the same commit: once
+// they are swept nothing else tells.
+func (w *work) logLeft(mailbox MailboxID, slots []*slot) error {
+	ids := make([]MessageID, len(slots))
+	for i, s := range slots {
+		ids[i] = s.ID
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	own := make([]ThreadID, len(ids))
+	err := scanIDs(w.snap, keyList, ids, func(i int, e kv.Entry) error {
+		var r Record
+		_, _, err := r.readList(e.Value)
+		own[i] = r.Thread
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for at := 0; at < len(ids); at += changeUIDsMax {
+		v := newChange(changeLeft, mailbox)
+		var before MessageID
+		for i := at; i < min(at+changeUIDsMax, len(ids)); i++ {
+			if own[i] == 0 {
+				return fmt.Errorf("%w: no list record of message %s", ErrDamaged, ids[i])
+			}
+			root, err := threadRoot(own[i], func(k []byte) ([]byte, bool, error) { return get(w.snap, k) })
+			if err != nil {
+				return err
+			}
+			v = binary.AppendUvarint(v, uint64(ids[i]-before))
+			v = binary.AppendVarint(v, int64(ids[i])-int64(own[i]))
+			v = binary.AppendUvarint(v, uint64(own[i]-root))
+			before = ids[i]
+		}
+		logChange(w.batch(), v)
+	}
+	return nil
+}
+
+// left reads what logLeft wrote.
+func (r *reader) left(c *change) {
+	var id MessageID
+	for len(r.b) > 0 {
+		id += MessageID(r.uvarint())
+		own := ThreadID(int64(id) - r.varint())
+		root := own - ThreadID(r.uvarint())
+		c.ids, c.threads = append(c.ids, id), append(c.threads, [2]ThreadID{own, root})
+	}
 }
 
 // appendSet writes a set of UIDs: how many ranges, then gaps and lengths.

@@ -23,6 +23,7 @@ import (
 // message.
 type Emails struct {
 	account *Account
+	cell    *emailsCell
 	reader  AccountID // 0: somebody from outside; the owner: everything
 	version kv.Version
 	tree    *Tree
@@ -296,12 +297,15 @@ func (e *Emails) entries(p uint32) iter.Seq[entryAt] {
 	}
 }
 
-// Entries returns where a message is, in the mailboxes that the reader may read.
+// Entries returns where a message is, in the mailboxes that the reader may read, in order.
 func (e *Emails) Entries(place int) []Location {
 	var all []Location
 	for at := range e.entries(uint32(place)) {
 		all = append(all, Location{e.boxes[at.box].snapshot.mailbox, at.uid})
 	}
+	slices.SortFunc(all, func(a, b Location) int {
+		return cmp.Or(cmp.Compare(a.Mailbox, b.Mailbox), cmp.Compare(a.UID, b.UID))
+	})
 	return all
 }
 
@@ -314,6 +318,7 @@ func (e *Emails) Mailboxes(place int) []MailboxID {
 			all = append(all, id)
 		}
 	}
+	slices.Sort(all)
 	return all
 }
 
@@ -355,6 +360,7 @@ func (e *Emails) Email(place int) Email {
 		}
 	}
 	slices.Sort(m.Keywords)
+	slices.Sort(m.Mailboxes)
 	return m
 }
 

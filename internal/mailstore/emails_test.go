@@ -235,6 +235,16 @@ type house struct {
 	boxes    []string
 }
 
+// drawn is a test whose failures are those of what rapid drew, so that it finds a short way
+// there.
+type drawn struct {
+	testing.TB
+	r *rapid.T
+}
+
+func (d drawn) Fatal(args ...any)                 { d.r.Fatal(args...) }
+func (d drawn) Fatalf(format string, args ...any) { d.r.Fatalf(format, args...) }
+
 const (
 	houseOwner = AccountID(1)
 	houseGuest = AccountID(2)
@@ -377,6 +387,7 @@ func (h *house) steps() map[string]func(*rapid.T) {
 // TestEmails compares what is brought forward by changes with what is read the long way.
 func TestEmails(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
+		t := drawn{t, r}
 		h := newHouse(t)
 		r.Repeat(h.steps())
 		for _, a := range h.accounts {

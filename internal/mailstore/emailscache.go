@@ -25,8 +25,10 @@ type emailsCell struct {
 
 	mu      sync.Mutex // one refresh at a time
 	views   map[MailboxID]*View
-	dropped bool        // not in the cache any more
-	states  knownStates // of current, or of one before
+	dropped bool // not in the cache any more
+
+	statesMu sync.Mutex
+	states   knownStates // of statesMu
 }
 
 // emailsCache holds the cells of all accounts, bounded by what they take.
@@ -162,7 +164,7 @@ func (c *emailsCell) refresh(ctx context.Context, r Reader) (*Emails, error) {
 			return e, err
 		}
 	}
-	return loadEmails(a, c.reader, snap, now)
+	return loadEmails(c, snap, now)
 }
 
 // open opens the views of mailboxes, and closes those of others.

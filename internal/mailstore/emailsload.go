@@ -13,8 +13,8 @@ import (
 
 // loadEmails makes an Emails from nothing: it walks all columns, and reads the thread of
 // each message that does not begin one.
-func loadEmails(a *Account, reader AccountID, snap kv.Snapshot, now *emailsNow) (*Emails, error) {
-	e := &Emails{account: a, reader: reader, version: snap.Version(), order: &emailOrder{}}
+func loadEmails(c *emailsCell, snap kv.Snapshot, now *emailsNow) (*Emails, error) {
+	e := &Emails{account: c.account, cell: c, reader: c.reader, version: snap.Version(), order: &emailOrder{}}
 	e.take(now)
 	l := emailsLoad{e: e, snap: snap}
 	for _, id := range now.sight.readable {

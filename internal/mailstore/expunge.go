@@ -73,6 +73,8 @@ func (w *work) expunge(mailbox MailboxID, uids imap.UIDSet, force bool) (*Expung
 	n := w.remove(mailbox, chunks, gone)
 	if w.tree.ID(mailbox).Recovery != nil {
 		n = tally{} // the quota does not count it
+	} else if err := w.logLeft(mailbox, gone); err != nil {
+		return nil, err
 	}
 	if err := w.charge(n.octets, n.messages); err != nil {
 		return nil, err

@@ -106,13 +106,21 @@ func (g *grow) createAs(name string, id MailboxID) (*Mailbox, error) {
 // put writes a mailbox's record and logs it.
 func (g *grow) put(m *Mailbox) {
 	b := g.batch()
+	old := g.tree.ID(m.ID)
+	was := imap.MailboxAttr("")
+	if old != nil {
+		was = old.Role
+	}
+	if was != m.Role && (was == imap.AttrTrash || m.Role == imap.AttrTrash) {
+		logMailboxAs(b, m.ID, mailboxTrash)
+	}
 	if p := pending(b, key(keyMailbox, m.ID)); p != nil {
 		p.Value = m.record()
 		return
 	}
 	b.Puts = append(b.Puts, kv.Put{Key: key(keyMailbox, m.ID), Value: m.record()})
 	what := byte(mailboxMade)
-	if old := g.tree.ID(m.ID); old != nil && old.Recovery == nil {
+	if old != nil && old.Recovery == nil {
 		what = mailboxChanged
 	}
 	logMailboxAs(b, m.ID, what)
@@ -336,9 +344,14 @@ func (g *grow) tellGone(m *Mailbox, n tally) error {
 			return err
 		}
 		s.count()
-		logGone(g.batch(), m.ID, s)
+		if err := g.logGone(m.ID, s); err != nil {
+			return err
+		}
 	}
 	b := g.batch()
+	if m.Role == imap.AttrTrash {
+		logMailboxAs(b, m.ID, mailboxTrash)
+	}
 	logMailboxAs(b, m.ID, mailboxGone)
 	return nil
 }

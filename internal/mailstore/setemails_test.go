@@ -145,6 +145,7 @@ func (h *house) set(r *rapid.T) {
 // TestSetEmails changes messages among other changes.
 func TestSetEmails(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
+		t := drawn{t, r}
 		h := newHouse(t)
 		steps := h.steps()
 		steps["set"], steps["set more"], steps["set still more"] = h.set, h.set, h.set

@@ -29,6 +29,11 @@ func (s *setting) write() error {
 				return err
 			}
 		}
+		if len(b.expunged) > 0 {
+			if err := s.logLeft(id, b.expunged); err != nil {
+				return err
+			}
+		}
 		expunged = expunged || len(b.gone) > 0
 	}
 	if len(touched) > 0 {
