@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"postroad/imap"
@@ -191,7 +192,9 @@ func (m *Methods) takeDestination(ctx context.Context, c *jmap.Call, a *access.A
 			break
 		}
 		d.rights &= box.Rights
-		d.boxes = append(d.boxes, box.ID)
+		if !slices.Contains(d.boxes, box.ID) { // by its id and by a creation id
+			d.boxes = append(d.boxes, box.ID)
+		}
 	}
 	if raw, there := given(o, "keywords"); there {
 		names, ok := readSet(raw)

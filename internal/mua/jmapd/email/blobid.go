@@ -19,7 +19,7 @@ const (
 
 // Bounds of a blob id.
 const (
-	blobStepsMax = 8   // messages within messages
+	blobStepsMax = 32  // messages within messages
 	blobPathMax  = 100 // levels of multiparts within one message
 )
 

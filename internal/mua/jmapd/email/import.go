@@ -173,8 +173,11 @@ func (one *arriving) setError() *jmap.SetError {
 	if one.err == nil {
 		return nil
 	}
-	if errors.Is(one.err, mailstore.ErrLimit) {
+	switch {
+	case errors.Is(one.err, mailstore.ErrLimit):
 		return errTooManyKeywords
+	case errors.Is(one.err, mailstore.ErrTooLarge) && len(one.boxes) > 1:
+		return errTooManyMailboxes
 	}
 	if e := setError(one.err); e != nil {
 		return e

@@ -17,6 +17,9 @@ const keywordsMax = mailstore.KeywordsMax
 // errTooManyKeywords is of RFC 8621, 4.6.
 var errTooManyKeywords = jmap.NewSetError("tooManyKeywords", "more than %d keywords", keywordsMax)
 
+// errTooManyMailboxes is of RFC 8621, 4.6: one commit takes no more.
+var errTooManyMailboxes = jmap.NewSetError("tooManyMailboxes", "more mailboxes than one message can be put into at once")
+
 // isKeyword tells whether s can be a keyword (RFC 8621, 4.1.1), no longer than the mail
 // store keeps it.
 func isKeyword(s string) bool {

@@ -221,6 +221,8 @@ func changeError(err error) *jmap.SetError {
 	switch {
 	case errors.Is(err, mailstore.ErrLimit):
 		return errTooManyKeywords
+	case errors.Is(err, mailstore.ErrTooLarge): // keywords have been looked at
+		return errTooManyMailboxes
 	case errors.Is(err, mailstore.ErrNoMailbox):
 		return jmap.InvalidProperties([]string{"mailboxIds"}, "a message must be in some mailbox, and only in those that are there")
 	}

@@ -394,3 +394,25 @@ func BenchmarkCreate(b *testing.B) {
 		h.create("alice", `"subject": "Entwurf", "to": [{"email": "b@example.com"}], "textBody": [{"partId": "1"}], "bodyValues": {"1": {"value": "`+text+`"}}`)
 	}
 }
+
+// TestManyMailboxes puts a message into more mailboxes than one commit takes.
+func TestManyMailboxes(t *testing.T) {
+	h := newBodyHouse(t, Options{})
+	a := h.open("alice", "alice")
+	boxes := []string{}
+	for i := range 400 {
+		m, err := a.CreateMailbox(t.Context(), fmt.Sprintf("box %d", i), "")
+		must(t, err)
+		boxes = append(boxes, fmt.Sprintf("%q: true", mailstore.FormatMailboxID(m.ID)))
+	}
+	all := strings.Join(boxes, ",")
+	id := h.deliver("alice", structured)
+	r := h.call("alice", "Email/set", "alice", fmt.Sprintf(`"create": {"c": {"mailboxIds": {%s}}}, "update": {%q: {"mailboxIds": {%s}}}`, all, id, all))
+	same(t, "create", at(r, "notCreated", "c", "type"), `"tooManyMailboxes"`)
+	same(t, "update", at(r, "notUpdated", id, "type"), `"tooManyMailboxes"`)
+	r = h.call("alice", "Email/set", "alice", fmt.Sprintf(`"create": {"c": {"mailboxIds": {%s}}}, "update": {%q: {"mailboxIds": {%s}}}`,
+		strings.Join(boxes[:20], ","), id, strings.Join(boxes[:20], ",")))
+	if at(r, "created", "c") == nil || r["updated"] == nil {
+		t.Errorf("20 mailboxes: %v", r)
+	}
+}
