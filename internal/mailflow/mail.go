@@ -45,6 +45,19 @@ type Mail struct {
 	Priority  int             // MT-PRIORITY −9 to 9 (RFC 6710)
 	HoldUntil time.Time       // FUTURERELEASE (RFC 4865); zero: at once
 	DeliverBy *smtp.DeliverBy // RFC 2852
+
+	// Tracked says that the account of Origin keeps what becomes of the mail: a [Tracker] is
+	// told.
+	Tracked bool
+}
+
+// Envelope is what comes with content that one of our users sends, whatever the door.
+type Envelope struct {
+	ReturnPath address.Address
+	Recipients []Recipient
+	Params     smtp.MailParams // Size and Auth are of no account
+	Origin     Origin          // Account is filled in
+	Trace      smtp.Trace      // of the Received field: With, and TLS if there is any
 }
 
 // Recipient is one address the mail goes to.
@@ -88,8 +101,11 @@ type Status struct {
 	PassedOn   bool           // with Relayed: that server knows DSN and reports from here on (RFC 3461, 5.2.1)
 }
 
-// ErrNoMail is returned for a mail of which nothing is left in the queue.
-var ErrNoMail = errors.New("mailflow: no such mail in the queue")
+// Errors of those who ask for a mail in the queue.
+var (
+	ErrNoMail   = errors.New("mailflow: no such mail in the queue")        // nothing is left of it
+	ErrReleased = errors.New("mailflow: the mail is on its way already") // it cannot be taken back as a whole
+)
 
 // Submitter is the one door in.
 type Submitter interface {
@@ -111,6 +127,30 @@ type SubmitOptions struct {
 	// PerRecipient: the door can answer each recipient after the data (LMTP, RFC 2033,
 	// 4.2): failures come back as statuses and make no bounce.
 	PerRecipient bool
+	// Also, if set, adds the door's own share to the unit that takes the mail, when all
+	// recipients are placed: what it adds is durable exactly when the mail is. It may be
+	// called again for the same mail, with another unit; its error ends the submission.
+	Also func(ctx context.Context, u *Unit, m *Mail, statuses []Status) error
+}
+
+// Tracker keeps, for who sent mail that is Tracked, what becomes of it. Its methods add
+// their share to the unit that makes it so; they may be called again with another unit. An
+// error puts the unit off, so what is wrong with one account only is not one.
+type Tracker interface {
+	// Told: these are the newest statuses of m's recipients, in order.
+	Told(ctx context.Context, u *Unit, m *Mail, statuses []Status) error
+	// Released: the mail was held until now, and from this unit on it cannot be taken back.
+	Released(ctx context.Context, u *Unit, m *Mail) error
+	// Withdrawn: m's recipients will not get it, as its sender or an administrator asked.
+	Withdrawn(ctx context.Context, u *Unit, m *Mail) error
+}
+
+// Canceller takes held mail back.
+type Canceller interface {
+	// PrepareCancel takes a mail out of the queue within the unit, all of it or nothing:
+	// ErrReleased when its time has come, ErrNoMail when it is not there. The Tracker is not
+	// told: who cancels knows.
+	PrepareCancel(ctx context.Context, u *Unit, id ID) error
 }
 
 // Local files mail into mailboxes: aliases, rules, quota. It prepares its share of u for

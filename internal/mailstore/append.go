@@ -82,6 +82,11 @@ func (w *work) append(ctx context.Context, m *Incoming, mailboxes []MailboxID) (
 		}
 	}
 	row := Row{ID: w.a.store.o.Clock.Next(), InternalDate: m.InternalDate.Unix(), Size: uint32(m.Body.Size)}
+	for _, box := range boxes {
+		if err := w.pass(&Passing{To: box, Messages: []MessageID{row.ID}}); err != nil {
+			return nil, err
+		}
+	}
 	t, err := w.thread(row.ID, m.Message)
 	if err != nil {
 		return nil, err

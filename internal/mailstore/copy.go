@@ -121,6 +121,9 @@ func (w *work) transfer(from MailboxID, uids imap.UIDSet, to MailboxID, move boo
 		}
 		out.Source.Add(s.UID)
 	}
+	if err := w.passRows(from, to, rows, move); err != nil {
+		return nil, err
+	}
 	w.arrive(to, rows, out)
 	if err := w.leave(from, to, chunks, slots, rows, move); err != nil {
 		return nil, err
@@ -281,6 +284,9 @@ func (s *stagedCopy) read(ctx context.Context) error {
 		box := w.tree.ID(s.to)
 		if box == nil || box.Recovery != nil || w.tree.ID(s.from) == nil {
 			return ErrNoMailbox
+		}
+		if w.watched(box) {
+			return fmt.Errorf("%w: messages copied at once into %s", ErrLimit, box.Role)
 		}
 		s.out, s.rows = &Copied{UIDValidity: box.UIDValidity}, nil
 		if s.highest, _, err = get(w.snap, key(keyHighest, s.from)); err != nil {

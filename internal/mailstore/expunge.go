@@ -62,10 +62,14 @@ func (w *work) expunge(mailbox MailboxID, uids imap.UIDSet, force bool) (*Expung
 		return out, nil
 	}
 	w.makesRoom()
-	if _, err := w.mailbox(mailbox); err != nil {
+	box, err := w.mailbox(mailbox)
+	if err != nil {
 		return nil, err
 	}
-	if w.keeps(mailbox) {
+	if err := w.pass(&Passing{From: box, Messages: idsOf(gone)}); err != nil {
+		return nil, err
+	}
+	if w.keeps(mailbox) && !w.unasked {
 		if err := w.setAside(mailbox, gone); err != nil {
 			return nil, err
 		}

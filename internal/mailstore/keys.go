@@ -38,6 +38,8 @@ import (
 //	R x TIME HASH        the same in the order in which it is forgotten
 //	S …                  Sieve scripts, which are internal/scripts's: see Guest
 //	O …                  objects that are not mail: internal/objects
+//	U …                  what waits to be sent: internal/outbox
+//	Z …                  what comes back later: internal/snooze
 //	x …                  full-text index: internal/search
 //	k MESSAGE            sort keys: a block of messages from MESSAGE on, see sortkeys.go
 //	n MAILBOX READER NAME  annotation: see annotate.go

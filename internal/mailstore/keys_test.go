@@ -4,7 +4,7 @@ import "testing"
 
 // No two sorts of records may have the same first octet of a key.
 func TestKeysDiffer(t *testing.T) {
-	const scripts, search, objects = 'S', 'x', 'O' // of internal/scripts, internal/search and internal/objects
+	const scripts, search, objects, outbox, snooze = 'S', 'x', 'O', 'U', 'Z' // of internal/scripts, internal/search …
 	named := map[byte]string{}
 	for _, k := range []struct {
 		octet byte
@@ -16,7 +16,7 @@ func TestKeysDiffer(t *testing.T) {
 		{keyMember, "member"}, {keyJoined, "joined"}, {keyGarbage, "garbage"}, {keyTodo, "todo"}, {keyPending, "pending"},
 		{keyStaged, "staged"}, {keyMemory, "memory"}, {keySort, "sort"}, {keyACL, "ACL"}, {keySeen, "seen"},
 		{keyAnnotation, "annotation"}, {keyLease, "lease"}, {keyRecoverable, "recoverable"}, {keyWarned, "warned"},
-		{scripts, "scripts"}, {search, "search"}, {objects, "objects"},
+		{scripts, "scripts"}, {search, "search"}, {objects, "objects"}, {outbox, "outbox"}, {snooze, "snooze"},
 	} {
 		if other, taken := named[k.octet]; taken {
 			t.Errorf("%q is both %s and %s", k.octet, other, k.name)

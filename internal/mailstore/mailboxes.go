@@ -313,6 +313,9 @@ func (g *grow) delete(m *Mailbox) error {
 	if err != nil {
 		return err
 	}
+	if n.messages > 0 && g.watched(m) {
+		return fmt.Errorf("%w: what waits in %s must leave it first", ErrInUse, m.Name)
+	}
 	b := g.batch()
 	b.Guards = append(b.Guards, guardValue(k, highest, found))
 	b.Deletes = append(b.Deletes, key(keyMailbox, m.ID))

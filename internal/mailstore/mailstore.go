@@ -118,6 +118,10 @@ type Options struct {
 	// try.
 	Warning func(ctx context.Context, w Warning) (string, error)
 
+	// Passing, if set, is asked within the unit when messages go into, or leave, a mailbox
+	// with special use \Scheduled or \Snoozed. Its error ends the change.
+	Passing func(ctx context.Context, u *mailflow.Unit, p *Passing) error
+
 	IndexAfter time.Duration // how long new messages wait to be merged into the index; 0: 20 seconds. They are found at once
 	NoIndex    bool          // terms are not written: for measurements
 	SweepAfter time.Duration // how long the records of expunged messages stay for readers that have them in sight; 0: 1 minute

@@ -19,6 +19,8 @@ type work struct {
 	snap kv.Snapshot
 	tree *Tree
 	u    *mailflow.Unit
+
+	unasked bool // by PreparePass: Options.Passing is not asked, and nothing is kept to be brought back
 }
 
 // begin reads where the account stands.

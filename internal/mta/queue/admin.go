@@ -235,14 +235,14 @@ func (q *Queue) Show(ctx context.Context, id ItemID) (Listed, error) {
 // Retry makes an item due now, and its next hop be tried though it was down. What is held
 // stays held.
 func (q *Queue) Retry(ctx context.Context, id ItemID) error {
-	err := q.verb(ctx, id, func(p *plan, it *item) *item {
+	err := q.verb(ctx, id, func(ctx context.Context, p *plan, it *item) (*item, error) {
 		if it.held {
-			return it
+			return it, nil
 		}
 		next := *it
 		next.due, next.mail.HoldUntil = p.now, time.Time{}
 		p.change(it, &next)
-		return &next
+		return &next, nil
 	})
 	if err != nil {
 		return err
@@ -256,39 +256,39 @@ func (q *Queue) Retry(ctx context.Context, id ItemID) error {
 
 // Hold keeps an item from being tried, and from expiring, until it is released.
 func (q *Queue) Hold(ctx context.Context, id ItemID) error {
-	return q.verb(ctx, id, func(p *plan, it *item) *item {
+	return q.verb(ctx, id, func(ctx context.Context, p *plan, it *item) (*item, error) {
 		if it.held {
-			return it
+			return it, nil
 		}
 		next := *it
 		next.held = true
 		p.change(it, &next)
 		p.q.record(p.u, Event{Kind: EventHeld, Item: it.id, Mail: &it.mail, Hop: it.hop})
-		return &next
+		return &next, nil
 	})
 }
 
 // Release undoes Hold; the item is due at once. It gets at least one try even if its time
 // passed meanwhile.
 func (q *Queue) Release(ctx context.Context, id ItemID) error {
-	return q.verb(ctx, id, func(p *plan, it *item) *item {
+	return q.verb(ctx, id, func(ctx context.Context, p *plan, it *item) (*item, error) {
 		if !it.held {
-			return it
+			return it, nil
 		}
 		next := *it
 		next.held, next.due = false, p.now
 		p.change(it, &next)
 		p.q.record(p.u, Event{Kind: EventReleased, Item: it.id, Mail: &it.mail, Hop: it.hop})
-		return &next
+		return &next, nil
 	})
 }
 
 // Delete takes an item away without telling the sender.
 func (q *Queue) Delete(ctx context.Context, id ItemID) error {
-	return q.verb(ctx, id, func(p *plan, it *item) *item {
+	return q.verb(ctx, id, func(ctx context.Context, p *plan, it *item) (*item, error) {
 		p.remove(it)
 		p.q.record(p.u, Event{Kind: EventDeleted, Item: it.id, Mail: &it.mail, Hop: it.hop})
-		return nil
+		return nil, p.withdrawn(ctx, &it.mail)
 	})
 }
 
@@ -318,7 +318,7 @@ func (q *Queue) All(ctx context.Context, f Filter, verb func(ctx context.Context
 
 // verb changes one item while no delivery of it is under way. f puts the change into the
 // plan and returns the item as it is then: it itself, a next form, or nil.
-func (q *Queue) verb(ctx context.Context, id ItemID, f func(p *plan, it *item) *item) error {
+func (q *Queue) verb(ctx context.Context, id ItemID, f func(ctx context.Context, p *plan, it *item) (*item, error)) error {
 	e, err := q.scheduler.claim(ctx, id)
 	if err != nil {
 		return err
@@ -330,9 +330,9 @@ func (q *Queue) verb(ctx context.Context, id ItemID, f func(p *plan, it *item) *
 		}
 		next = nil
 		if it != nil {
-			next = f(p, it)
+			next, err = f(ctx, p, it)
 		}
-		return nil
+		return err
 	})
 	switch {
 	case err != nil:
@@ -418,11 +418,11 @@ func (q *Queue) Cancel(ctx context.Context, id mailflow.ID) (int, error) {
 		found = true
 		for _, it := range items {
 			n := 0
-			err := q.verb(ctx, it.id, func(p *plan, it *item) *item {
+			err := q.verb(ctx, it.id, func(ctx context.Context, p *plan, it *item) (*item, error) {
 				n = len(it.mail.Recipients)
 				p.remove(it)
 				p.q.record(p.u, Event{Kind: EventCancelled, Item: it.id, Mail: &it.mail, Hop: it.hop})
-				return nil
+				return nil, p.withdrawn(ctx, &it.mail)
 			})
 			switch {
 			case err == nil:

@@ -37,6 +37,8 @@ func (q *Queue) attempt(ctx context.Context, e *entry) {
 		q.attemptLocal(ctx, e, it)
 	case hopRoute:
 		q.attemptRoute(ctx, e, it)
+	case hopHold:
+		q.attemptHeld(ctx, e, it)
 	default:
 		q.attemptRemote(ctx, e, it)
 	}
@@ -207,7 +209,7 @@ func (q *Queue) splitLocal(ctx context.Context, it *item) error {
 		statuses := same(it, failed(p.now, 554, smtp.EnhancedCode{5, 3, 4}, "The address stands for too much to be delivered at once"))
 		if len(m.Recipients) == 1 {
 			p.remove(it)
-			return p.report(ctx, &m, statuses, 0)
+			return errors.Join(p.told(ctx, &m, statuses), p.report(ctx, &m, statuses, 0))
 		}
 		rcpts := make([]int, len(m.Recipients))
 		for i := range rcpts {
@@ -233,7 +235,7 @@ func (q *Queue) attemptRoute(ctx context.Context, e *entry, it *item) {
 			return err
 		}
 		p.remove(it)
-		return p.report(ctx, &m, statuses, 0)
+		return errors.Join(p.told(ctx, &m, statuses), p.report(ctx, &m, statuses, 0))
 	})
 	q.scheduler.release(e, nil, &q.schedule)
 	q.conclude(ctx, e, nil, err)
@@ -384,6 +386,9 @@ func (p *plan) finish(ctx context.Context, oc outcome) (*item, error) {
 			}
 			left++
 		}
+	}
+	if err := p.told(ctx, m, statuses); err != nil {
+		return nil, err
 	}
 	if err := p.report(ctx, m, statuses, 0); err != nil {
 		return nil, err

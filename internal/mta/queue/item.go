@@ -207,6 +207,7 @@ const (
 	flagDeliverBy
 	flagByReturn
 	flagByTrace
+	flagTracked
 )
 
 // How long the texts of a status may be on disk: the first that fits the value.
@@ -224,7 +225,7 @@ func (it *item) encode() []byte {
 
 func (it *item) append(b []byte, textMax int) []byte {
 	m := &it.mail
-	flags := flag(it.held, flagHeld) | flag(it.warned, flagWarned) | flag(m.EightBit, flagEightBit) | flag(m.SMTPUTF8, flagUTF8)
+	flags := flag(it.held, flagHeld) | flag(it.warned, flagWarned) | flag(m.EightBit, flagEightBit) | flag(m.SMTPUTF8, flagUTF8) | flag(m.Tracked, flagTracked)
 	if by := m.DeliverBy; by != nil {
 		flags |= flagDeliverBy | flag(by.Return, flagByReturn) | flag(by.Trace, flagByTrace)
 	}
@@ -343,6 +344,7 @@ func decodeItem(id ItemID, b []byte) (*item, error) {
 	flags := d.uvarint()
 	it.held, it.warned = flags&flagHeld != 0, flags&flagWarned != 0
 	m.EightBit, m.SMTPUTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0
+	m.Tracked = flags&flagTracked != 0
 	it.revision = d.uvarint()
 	it.hop = d.hop()
 	it.attempts, it.failures = d.int(), d.int()

@@ -136,7 +136,10 @@ func (p *plan) place(ctx context.Context, m *mailflow.Mail, o placement) ([]mail
 			groups.add(r.Hop, i)
 		}
 	}
-	if m.HoldUntil.After(p.now) || p.apart {
+	if m.HoldUntil.After(p.now) {
+		local, groups = nil, held(local, &groups)
+	}
+	if p.apart {
 		o.queueLocal = true
 	}
 	if len(local) > 0 {
@@ -519,7 +522,9 @@ func (p *plan) change(it, next *item) {
 }
 
 // isRoute tells whether a hop is one that a transport serves.
-func isRoute(h mailflow.NextHop) bool { return h.Transport != hopLocal && h.Transport != hopRoute }
+func isRoute(h mailflow.NextHop) bool {
+	return h.Transport != hopLocal && h.Transport != hopRoute && h.Transport != hopHold
+}
 
 // routeName prints a next hop for people.
 func routeName(h mailflow.NextHop) string {

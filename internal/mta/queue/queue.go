@@ -24,6 +24,11 @@
 // commit that makes it and leaves after the commit that removes it, so that the sweep,
 // which reads the disk, never starts it twice.
 //
+// Mail that is held for its sender (FUTURERELEASE, or sending that can be undone) is one
+// item or few, whatever its ways. One commit takes these away and makes of them what Submit
+// would have made; whoever takes the mail back takes the same items away. So of the two
+// exactly one is done, after a crash too.
+//
 // RFC 5321 (4.5.4.1 retries, 6.1 responsibility), RFC 3461 and 3464 (when to report),
 // RFC 2852 (DELIVERBY), RFC 4865 (FUTURERELEASE), RFC 6710 (MT-PRIORITY).
 package queue
@@ -74,6 +79,8 @@ type Options struct {
 	DrainTimeout time.Duration // how long Run waits for deliveries at its end; 0: DrainTimeoutDefault
 	HopsMax      int           // Received fields of a mail; 0: mailflow.HopsMax
 
+	// Tracker, if set, is told of mail that is Tracked.
+	Tracker mailflow.Tracker
 	// Record, if set, adds an event of a mail's timeline to the unit that it is part of.
 	// It is called while a unit is prepared, so perhaps more than once for one event.
 	Record func(u *mailflow.Unit, e Event)
@@ -108,6 +115,7 @@ const (
 const (
 	hopLocal = "local" // to mailflow.Local
 	hopRoute = "route" // not routed yet
+	hopHold  = "hold"  // held for its sender; its ways are looked for when the time comes
 )
 
 // Event is one step in the life of a mail, for its timeline.

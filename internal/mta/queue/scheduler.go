@@ -364,7 +364,7 @@ func cacheCost(it *item) int64 {
 // anew: their body must be the stored one, to be linked to a mailbox. It needs s.mu.
 func (s *scheduler) cache(e *entry, it *item) {
 	cost := cacheCost(it)
-	if it.hop.Transport == hopLocal || it.hop.Transport == hopRoute || s.cached+cost > cacheOctetsMax {
+	if !isRoute(it.hop) || s.cached+cost > cacheOctetsMax {
 		return
 	}
 	e.item = it

@@ -26,8 +26,12 @@ func (q *Queue) Submit(ctx context.Context, m *mailflow.Mail, o mailflow.SubmitO
 	var statuses []mailflow.Status
 	err := q.run(ctx, func(ctx context.Context, p *plan) error {
 		var err error
-		if statuses, err = p.submit(ctx, m, o); err == nil {
-			q.record(p.u, Event{Kind: EventAccepted, Item: ItemID{Mail: m.ID}, Mail: m, Statuses: statuses})
+		if statuses, err = p.submit(ctx, m, o); err != nil {
+			return err
+		}
+		q.record(p.u, Event{Kind: EventAccepted, Item: ItemID{Mail: m.ID}, Mail: m, Statuses: statuses})
+		if o.Also != nil {
+			err = o.Also(ctx, p.u, m, statuses)
 		}
 		return err
 	})
