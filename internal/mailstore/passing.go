@@ -62,27 +62,6 @@ func idsOf(slots []*slot) []MessageID {
 	return ids
 }
 
-// Stored reads what is stored of a message, wherever it lies; ErrNoMessage. Row has its id
-// alone.
-func (a *Account) Stored(ctx context.Context, id MessageID, want Want) (*Record, error) {
-	snap, err := a.snapshot(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer snap.Close()
-	r := &Record{Row: Row{ID: id}}
-	derived, err := readRecord(snap, r, want)
-	switch {
-	case err != nil:
-		return nil, storageError("read a message", err)
-	case r.Missing:
-		return nil, fmt.Errorf("message %s: %w", id, ErrNoMessage)
-	case derived:
-		err = a.derive(ctx, r, want)
-	}
-	return r, err
-}
-
 // Pass takes a message from one mailbox to another, or out of it, without asking
 // Options.Passing: for those who know what hangs on it.
 type Pass struct {
