@@ -39,6 +39,7 @@ var Floors = map[string]int{
 
 	"internal/mailstore": 2, "internal/directory": 2, "internal/search": 2, "internal/certs": 2,
 	"internal/cluster": 2, "internal/trace": 2, "internal/scripts": 2, "internal/objects": 2,
+	"internal/outbox": 2, "internal/snooze": 2,
 
 	"internal/mta": 3, "internal/mda": 3, "internal/mua": 3,
 

@@ -2,10 +2,12 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"postroad/address"
+	"postroad/internal/kv"
 	"postroad/internal/mailflow"
 )
 
@@ -59,7 +61,9 @@ type grantRecord struct {
 	Right   SendRight `json:"right"`
 }
 
-func grantsKey(id AccountID) string { return "g/" + id.String() }
+const grantsPrefix = "g/"
+
+func grantsKey(id AccountID) string { return grantsPrefix + id.String() }
 
 // is tells whether two grants are for the same one.
 func (g *SendGrant) is(o *SendGrant) bool {
@@ -181,6 +185,66 @@ func (s *Store) granted(ctx context.Context, owner AccountID, p Principal) (Send
 		}
 	}
 	return right, nil
+}
+
+// Grantors returns the accounts of the organisation that let another one send with their
+// addresses, by id. They are looked for once, until anything in the organisation changes.
+func (s *Store) Grantors(ctx context.Context, p Principal) ([]Account, error) {
+	givers, err := s.givers(ctx, p.Org)
+	if err != nil {
+		return nil, err
+	}
+	var all []Account
+	for _, id := range givers {
+		right, err := s.granted(ctx, id, p)
+		if err != nil {
+			return nil, err
+		}
+		if right == SendNot || id == p.ID {
+			continue
+		}
+		a, err := s.Account(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			continue // ends just now
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// givers are the accounts of an organisation that have granted something to somebody.
+func (s *Store) givers(ctx context.Context, org string) ([]AccountID, error) {
+	const k = "givers"
+	c := s.cached(orgSpace(org))
+	if v, ok := c.held(k); ok {
+		list, _ := v.([]AccountID)
+		return list, nil
+	}
+	if err := c.renew(ctx); err != nil {
+		return nil, err
+	}
+	at := c.moment()
+	snap, err := s.Engine.Snapshot(ctx, orgSpace(org))
+	if err != nil {
+		return nil, fmt.Errorf("read the directory: %w", err)
+	}
+	defer snap.Close()
+	var list []AccountID
+	for e, err := range snap.Scan(kv.Prefix([]byte(grantsPrefix))) {
+		if err != nil {
+			return nil, fmt.Errorf("read the directory: %w", err)
+		}
+		id, err := parseID(string(e.Key[len(grantsPrefix):]))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, id)
+	}
+	c.remember(at, k, list)
+	return list, nil
 }
 
 // Member tells whether an account is a member of a group, also by way of other groups and

@@ -103,7 +103,7 @@ type Status struct {
 
 // Errors of those who ask for a mail in the queue.
 var (
-	ErrNoMail   = errors.New("mailflow: no such mail in the queue")        // nothing is left of it
+	ErrNoMail   = errors.New("mailflow: no such mail in the queue")      // nothing is left of it
 	ErrReleased = errors.New("mailflow: the mail is on its way already") // it cannot be taken back as a whole
 )
 

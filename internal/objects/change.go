@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -37,6 +38,10 @@ func (s *Store) PrepareUpdate(u *mailflow.Unit, account mailstore.AccountID, kin
 	}
 	b := s.batch(u, account)
 	k := objectKey(kind, old.ID)
+	if p := pending(b, k); p != nil { // changed within this unit already
+		p.Value = append(p.Value[:headSize:headSize], value...)
+		return nil
+	}
 	b.Guards = append(b.Guards, kv.Guard{Kind: kv.GuardEquals, Key: k, Value: old.format()})
 	b.Deletes = append(b.Deletes, stateKey(partLog, kind, old.Updated))
 	at := State{N: place(b)}
@@ -62,6 +67,27 @@ func (s *Store) PrepareDestroy(ctx context.Context, u *mailflow.Unit, account ma
 		kv.Put{Key: stateKey(partTombstone, kind, at), Value: logValue(old.Created, old.ID), Places: []kv.Place{versionAt(false, prefixSize)}})
 	b.Adds = append(b.Adds, kv.Add{Key: prefix(partCount, kind), N: 1})
 	return nil
+}
+
+// pending finds what the batch will write under a key, nil when nothing.
+func pending(b *kv.Batch, k []byte) *kv.Put {
+	for i := range b.Puts {
+		if bytes.Equal(b.Puts[i].Key, k) {
+			return &b.Puts[i]
+		}
+	}
+	return nil
+}
+
+// Within returns an object as it will be when the unit is committed: what PrepareCreate or
+// PrepareUpdate made of it there, else what is stored. ErrNotFound. PrepareUpdate takes it
+// like one that was read.
+func (s *Store) Within(ctx context.Context, u *mailflow.Unit, account mailstore.AccountID, kind Kind, id hlc.ID) (*Object, error) {
+	space, _ := mailstore.Guest(account)
+	if p := pending(u.Quiet(space), objectKey(kind, id)); p != nil {
+		return parse(p.Key, p.Value)
+	}
+	return s.One(ctx, account, kind, id)
 }
 
 // batch is the unit's batch for an account, which must live.

@@ -80,7 +80,7 @@ func (s *Session) Rcpt(ctx context.Context, to address.Address, p smtp.RcptParam
 // Data submits the mail.
 func (s *Session) Data(ctx context.Context, content io.Reader) ([]smtp.Reply, error) {
 	s.envelope.Trace = smtp.Trace{With: s.conn.With(), TLS: s.conn.TLS()}
-	id, _, err := s.submitter.take(ctx, s.who, s.envelope, content)
+	id, err := s.submitter.take(ctx, s.who, s.envelope, content)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"postroad/address"
 	"postroad/internal/directory"
 	"postroad/internal/mailflow"
+	"postroad/internal/outbox"
 	"postroad/message"
 	"postroad/smtp"
 	"postroad/smtp/smtpserver"
@@ -44,6 +45,9 @@ type Options struct {
 	Clock     Clock
 	// Limits of a message; a Size of 0 is smtpserver's default.
 	Limits mailflow.ContentLimits
+	// Outbox keeps what waits to be sent; nil: mail that is held is seen nowhere, and nobody
+	// can undo sending.
+	Outbox Outbox
 	Logger *slog.Logger // nil: nothing is logged
 }
 
@@ -68,13 +72,7 @@ func New(o Options) *Submitter {
 }
 
 // Envelope is what comes with the content.
-type Envelope struct {
-	ReturnPath address.Address
-	Recipients []mailflow.Recipient
-	Params     smtp.MailParams // Size and Auth are of no account
-	Origin     mailflow.Origin // Account is filled in
-	Trace      smtp.Trace      // of the Received field: With, and TLS if there is any
-}
+type Envelope = mailflow.Envelope
 
 // What a user is told.
 var (
@@ -127,8 +125,9 @@ func (s *Submitter) CheckRecipient(ctx context.Context, a address.Address) error
 
 // Submit takes a mail: it checks the envelope and the header, mends the header, stages
 // the content and gives the mail on. A nil error means what it means for
-// mailflow.Submitter. An error that is a *smtp.Error is for the user's eyes.
-func (s *Submitter) Submit(ctx context.Context, who directory.Principal, e Envelope, content io.Reader) (mailflow.ID, []mailflow.Status, error) {
+// mailflow.Submitter. An error that is a *smtp.Error is for the user's eyes. With o.Also the
+// mail is Tracked.
+func (s *Submitter) Submit(ctx context.Context, who directory.Principal, e Envelope, content io.Reader, o mailflow.SubmitOptions) (mailflow.ID, []mailflow.Status, error) {
 	if err := s.CheckReturnPath(ctx, who, e.ReturnPath); err != nil {
 		return 0, nil, err
 	}
@@ -137,37 +136,84 @@ func (s *Submitter) Submit(ctx context.Context, who directory.Principal, e Envel
 			return 0, nil, err
 		}
 	}
-	return s.take(ctx, who, e, content)
-}
-
-// take is Submit for an envelope that was checked already.
-func (s *Submitter) take(ctx context.Context, who directory.Principal, e Envelope, content io.Reader) (mailflow.ID, []mailflow.Status, error) {
 	m, err := s.mail(who, &e)
 	if err != nil {
 		return 0, nil, err
 	}
-	mended := message.EditHeader(content, s.headerMax(), func(block []byte) ([]byte, error) {
-		return s.mend(ctx, who, block)
-	})
-	top, err := s.top(ctx, m, &e)
-	if err != nil {
+	m.Tracked = o.Also != nil
+	if o.Also != nil {
+		m.EnvID = outbox.EnvelopeID(m.ID)
+	}
+	if _, err := s.stage(ctx, who, m, &e, content); err != nil {
 		return 0, nil, err
 	}
+	statuses, err := s.pass(ctx, m, o)
+	return m.ID, statuses, err
+}
+
+// take is Submit for the doors of SMTP, of an envelope that was checked already: the mail
+// waits for as long as its sender wants to be able to undo it.
+func (s *Submitter) take(ctx context.Context, who directory.Principal, e Envelope, content io.Reader) (mailflow.ID, error) {
+	m, err := s.mail(who, &e)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.holdToUndo(ctx, m); err != nil {
+		return 0, err
+	}
+	if m.Tracked = s.waits(m); m.Tracked && m.EnvID == "" {
+		m.EnvID = outbox.EnvelopeID(m.ID)
+	}
+	as, err := s.stage(ctx, who, m, &e, content)
+	if err != nil {
+		return 0, err
+	}
+	if !m.Tracked {
+		_, err = s.pass(ctx, m, mailflow.SubmitOptions{})
+		return m.ID, err
+	}
+	return m.ID, s.show(ctx, m, as)
+}
+
+// staged is what a mail's body does not tell: how many octets the door has put on top, and
+// the blind copies that the header had named.
+type staged struct {
+	top   int
+	blind message.AddressList
+}
+
+// stage checks and mends the content and stages it as the mail's body.
+func (s *Submitter) stage(ctx context.Context, who directory.Principal, m *mailflow.Mail, e *Envelope, content io.Reader) (*staged, error) {
+	as := new(staged)
+	mended := message.EditHeader(content, s.headerMax(), func(block []byte) ([]byte, error) {
+		as.blind = blindCopies(block)
+		return s.mend(ctx, who, block)
+	})
+	top, err := s.top(ctx, m, e)
+	if err != nil {
+		return nil, err
+	}
+	as.top = len(top)
 	body, structure, err := mailflow.Arrive(ctx, s.options.Bodies, top, mended, s.options.Limits)
 	if err != nil {
 		if errors.Is(err, message.ErrHeaderTooLarge) {
 			err = mailflow.ErrHeader.With(err)
 		}
-		return 0, nil, err
+		return nil, err
 	}
 	m.Body, m.Message = body, structure
 	m.EightBit = m.EightBit || structure.EightBit
-	statuses, err := s.options.Submitter.Submit(ctx, m, mailflow.SubmitOptions{})
+	return as, nil
+}
+
+// pass gives the mail on, or its body up.
+func (s *Submitter) pass(ctx context.Context, m *mailflow.Mail, o mailflow.SubmitOptions) ([]mailflow.Status, error) {
+	statuses, err := s.options.Submitter.Submit(ctx, m, o)
 	if err != nil {
-		s.options.Bodies.Discard(body)
-		return 0, nil, fmt.Errorf("submit %s: %w", m.ID, err)
+		s.options.Bodies.Discard(m.Body)
+		return nil, fmt.Errorf("submit %s: %w", m.ID, err)
 	}
-	return m.ID, statuses, nil
+	return statuses, nil
 }
 
 // headerMax is the largest header that is read to be mended, in octets.

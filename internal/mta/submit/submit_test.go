@@ -180,7 +180,7 @@ func TestSubmit(t *testing.T) {
 			}
 			e := Envelope{ReturnPath: mustParse(t, tt.path), Recipients: []mailflow.Recipient{{Address: mustParse(t, tt.to)}}, Params: tt.params,
 				Trace: smtp.Trace{With: "ESMTPSA", Helo: "secret.example"}}
-			id, statuses, err := s.Submit(t.Context(), tt.who, e, strings.NewReader(tt.content))
+			id, statuses, err := s.Submit(t.Context(), tt.who, e, strings.NewReader(tt.content), mailflow.SubmitOptions{})
 			if tt.code != 0 {
 				var told *smtp.Error
 				if !errors.As(err, &told) || told.Reply.Code != tt.code || sub.mail != nil {
@@ -211,7 +211,7 @@ func TestMissingFields(t *testing.T) {
 	for _, given := range []string{"", "Date: Thu, 1 Jan 2026 00:00:00 +0000\r\n", "Message-ID: <x@our.example>\r\n"} {
 		s, sub := newTest(t)
 		e := Envelope{ReturnPath: alice.Login, Recipients: []mailflow.Recipient{{Address: alice.Login}}, Params: smtp.MailParams{HoldFor: time.Minute, Priority: 3}}
-		if _, _, err := s.Submit(t.Context(), alice, e, strings.NewReader("From: alice@our.example\r\n"+given+"\r\ntext\r\n")); err != nil {
+		if _, _, err := s.Submit(t.Context(), alice, e, strings.NewReader("From: alice@our.example\r\n"+given+"\r\ntext\r\n"), mailflow.SubmitOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"\r\nDate: ", "\r\nMessage-ID: <"} {
@@ -235,7 +235,7 @@ func TestRecipientsMax(t *testing.T) {
 		for range n {
 			e.Recipients = append(e.Recipients, mailflow.Recipient{Address: alice.Login})
 		}
-		_, _, err := s.Submit(t.Context(), alice, e, strings.NewReader("From: alice@our.example\r\n\r\n"))
+		_, _, err := s.Submit(t.Context(), alice, e, strings.NewReader("From: alice@our.example\r\n\r\n"), mailflow.SubmitOptions{})
 		var told *smtp.Error
 		if !errors.As(err, &told) || told.Reply.Code != want {
 			t.Errorf("%d recipients: %v", n, err)
