@@ -106,7 +106,7 @@ func (s *Server) submissionDoor(l Listener) running {
 	o.AuthBackend = s.Directory.SASL
 	o.NewSession = submit.New(submit.Options{
 		Hostname: o.Hostname, Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies, Clock: s.Clock,
-		Limits: s.contentLimits(), Logger: s.log,
+		Limits: s.contentLimits(), Outbox: s.Outbox, Logger: s.log,
 	}).NewSession
 	return smtpRunning(l, o)
 }

@@ -16,7 +16,7 @@ import (
 func (s *Store) mailOptions() mailstore.Options {
 	o := mailstore.Options{Committer: s.Committer, Clock: s.Clock, Log: s.log, Warning: s.quotaWarning,
 		WarnPercent: s.config.Limits.QuotaWarnings, Undelete: s.config.Keep.Undelete.Std(),
-		UndeleteBytes: int64(s.config.Keep.UndeleteBytes), DiskFull: s.diskFull,
+		UndeleteBytes: int64(s.config.Keep.UndeleteBytes), DiskFull: s.diskFull, Passing: s.passing,
 		Retention: map[imap.MailboxAttr]mailstore.Retention{}}
 	for role, after := range map[imap.MailboxAttr]config.Duration{imap.AttrJunk: s.config.Keep.Junk, imap.AttrTrash: s.config.Keep.Trash} {
 		if after > 0 {

@@ -63,7 +63,9 @@ func (s *Store) openQueue(context.Context) error {
 		Schedule: queue.Schedule{RetryFirst: c.Queue.RetryMin.Std(), RetryMax: c.Queue.RetryMax.Std(),
 			Expire: c.Queue.Expire.Std(), Warn: warn},
 		ActiveMax: c.Queue.Connections, HopsMax: c.Limits.Hops, LaneMax: c.Queue.DestinationConnections, Record: s.record, Log: s.log,
+		Tracker: s.Outbox,
 	})
+	s.Outbox.Queue = s.Queue
 	return err
 }
 
@@ -200,7 +202,7 @@ func (s *Store) local() mailflow.Local { return s.deliverer() }
 func (s *Store) deliverer() *deliver.Deliverer {
 	return deliver.New(deliver.Options{
 		Directory: s.Directory, Store: s.Mail, RejectFull: s.config.Limits.RejectFull, Log: s.log,
-		Rules: s.Rules, Annotations: rules.Annotated, Bodies: s.Bodies, Host: hostname(s.config)})
+		Rules: s.Rules, Annotations: rules.Annotated, Bodies: s.Bodies, Reports: s.Outbox.PrepareReport, Host: hostname(s.config)})
 }
 
 // ours tells whether mail for an address ends in mailboxes of ours only.

@@ -22,6 +22,8 @@ import (
 	"postroad/internal/mailstore"
 	"postroad/internal/mda/rules"
 	"postroad/internal/mta/queue"
+	"postroad/internal/objects"
+	"postroad/internal/outbox"
 	"postroad/internal/scripts"
 )
 
@@ -39,6 +41,8 @@ type Store struct {
 	Rules     *rules.Runner
 	Collector *blob.Collector
 	Queue     *queue.Queue
+	Objects   *objects.Store
+	Outbox    *outbox.Store
 
 	config  *config.Config
 	log     *slog.Logger
@@ -72,7 +76,7 @@ func (s *Store) open(ctx context.Context) error {
 		open func(context.Context) error
 	}{
 		{"keys", s.openKeys}, {"bodies", s.openBodies}, {"directory", s.openDirectory},
-		{"mail", s.openMail}, {"scripts", s.openScripts}, {"queue", s.openQueue},
+		{"mail", s.openMail}, {"scripts", s.openScripts}, {"outbox", s.openOutbox}, {"queue", s.openQueue},
 	} {
 		if err := step.open(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)

@@ -19,6 +19,7 @@ package deliver
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -29,6 +30,7 @@ import (
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mda/rules"
+	"postroad/message"
 	"postroad/smtp"
 )
 
@@ -48,8 +50,11 @@ type Options struct {
 	Rules *rules.Runner
 	// Annotations answer what rules ask of mailboxes; nil: there are none.
 	Annotations rules.Metadata
-	// Bodies stage what rules write; needed with Rules.
+	// Bodies stage what rules write and open reports; needed with Rules and Reports.
 	Bodies *blob.Bodies
+	// Reports takes over what a report (DSN, MDN) that is filed tells of mail that was sent;
+	// nil: nobody does.
+	Reports func(ctx context.Context, u *mailflow.Unit, account mailstore.AccountID, id mailstore.MessageID, m *message.Message, body io.ReaderAt) error
 	// Host is our name in what rules write.
 	Host string
 

@@ -286,16 +286,36 @@ func (d *delivery) append(ctx context.Context) error {
 			flags[k] = imap.Flag(f)
 		}
 		in.Flags, in.Keywords = mailstore.ParseFlags(flags)
-		_, err := d.account.PrepareAppend(ctx, d.u, in, c.boxes[0], c.boxes[1:]...)
+		added, err := d.account.PrepareAppend(ctx, d.u, in, c.boxes[0], c.boxes[1:]...)
 		if errors.Is(err, mailstore.ErrNoMailbox) && !d.filing.public {
 			// Deleted since: the unit's guard would not have held.
-			_, err = d.account.PrepareAppend(ctx, d.u, in, d.tree.Inbox().ID)
+			added, err = d.account.PrepareAppend(ctx, d.u, in, d.tree.Inbox().ID)
 		}
 		if err != nil {
 			return err
 		}
+		if c.written == nil && i == d.reported() {
+			if err := d.report(ctx, added[0].ID); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// reported is the copy by whose id a report is named: the first of the mail as it came.
+func (d *delivery) reported() int {
+	return slices.IndexFunc(d.copies, func(c copyOf) bool { return c.written == nil })
+}
+
+// report tells what a report says of mail that the account has sent.
+func (d *delivery) report(ctx context.Context, id mailstore.MessageID) error {
+	if d.o.Reports == nil {
+		return nil
+	}
+	body := &lazyBody{ctx: ctx, bodies: d.o.Bodies, body: d.m.Body}
+	d.closers = append(d.closers, body)
+	return d.o.Reports(ctx, d.u, d.filing.id, id, d.m.Message, body)
 }
 
 // explain tells the timeline what rules did.
