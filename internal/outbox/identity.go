@@ -234,3 +234,12 @@ func (s *Store) PrepareDestroyIdentity(ctx context.Context, u *mailflow.Unit, ac
 	}
 	return nil
 }
+
+// Identity reads one; objects.ErrNotFound.
+func (s *Store) Identity(ctx context.Context, account mailstore.AccountID, id hlc.ID) (*Identity, error) {
+	o, err := s.Objects.One(ctx, account, objects.Identity, id)
+	if err != nil {
+		return nil, err
+	}
+	return decodeIdentity(o)
+}
