@@ -57,6 +57,8 @@ type shelf struct {
 	change hlc.ID
 	active hlc.ID   // 0: none
 	all    []record // by name
+
+	generated *record // the script that we write for the account; nil: none
 }
 
 // find returns the script of a name, nil when there is none.
@@ -120,7 +122,7 @@ const recordHead = 1 + 8 + 8 + 1 + 4
 
 func readRecord(e kv.Entry) (r record, err error) {
 	k, v := e.Key[len(scriptPrefix):], e.Value
-	if len(k) != 8 || len(v) <= recordHead || v[0] != format1 || Position(v[17]) > After {
+	if len(k) != 8 || len(v) <= recordHead || v[0] != format1 || Position(v[17]) > generated {
 		return r, fmt.Errorf("%w: script %x", ErrDamaged, e.Key)
 	}
 	return record{
@@ -168,6 +170,10 @@ func readShelf(snap kv.Snapshot, known *shelf) (*shelf, error) {
 		r, err := readRecord(e)
 		if err != nil {
 			return nil, err
+		}
+		if r.position == generated {
+			s.generated = &r
+			continue
 		}
 		s.all = append(s.all, r)
 	}

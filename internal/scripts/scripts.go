@@ -117,6 +117,8 @@ const (
 	OnInclude Position = iota // only when another script includes it
 	Before                    // before the account's active script
 	After                     // after it
+
+	generated // before an account's own, and written by us: see generated.go
 )
 
 // Script is what is known of a stored script.
@@ -140,7 +142,7 @@ type Source struct {
 
 // Stack is what runs for an account, in this order.
 type Stack struct {
-	Before []*Source // everybody's, then the organisation's
+	Before []*Source // everybody's, then the organisation's, then what we write for the account
 	User   *Source   // nil: none is active
 	After  []*Source // the organisation's, then everybody's
 	// State is another one after any change to a script that the account runs or may

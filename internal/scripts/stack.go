@@ -42,6 +42,13 @@ func (s *Store) stack(ctx context.Context, id AccountID) (*Stack, error) {
 			*step.list = append(*step.list, source)
 		}
 	}
+	if r := own.shelf.generated; r != nil {
+		source, err := own.source(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		stack.Before = append(stack.Before, source)
+	}
 	if r := own.shelf.activeScript(); r != nil {
 		stack.User, err = own.source(ctx, r)
 	}

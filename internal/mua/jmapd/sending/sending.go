@@ -65,12 +65,13 @@ func New(h *access.House, o Options) *Methods { return &Methods{house: h, o: o} 
 func (m *Methods) Methods() []jmap.Method {
 	var all []jmap.Method
 	all = append(all, m.identityMethods()...)
-	return append(all, m.submissionMethods()...)
+	all = append(all, m.submissionMethods()...)
+	return append(all, m.vacationMethods()...)
 }
 
 // Session is the package's part of the session object's capabilities (RFC 8620, 2).
 func (m *Methods) Session() map[string]any {
-	return map[string]any{CapabilitySubmission: map[string]any{}}
+	return map[string]any{CapabilitySubmission: map[string]any{}, CapabilityVacation: map[string]any{}}
 }
 
 // Capabilities is the package's part of the accountCapabilities of one account.
@@ -80,7 +81,7 @@ func (m *Methods) Capabilities(_ *access.User, a *access.Account) map[string]any
 	}
 	return map[string]any{CapabilitySubmission: map[string]any{
 		"maxDelayedSend": int64(m.o.HoldMax / time.Second), "submissionExtensions": m.extensions(time.Now()),
-	}}
+	}, CapabilityVacation: map[string]any{}}
 }
 
 // extensions tells what parameters an envelope may have, as EHLO does (RFC 8621, 1.3.2).
@@ -116,7 +117,7 @@ func (m *Methods) States(ctx context.Context, a *access.Account) (map[string]str
 		return nil, nil
 	}
 	all := map[string]string{}
-	for name, kind := range map[string]objects.Kind{"Identity": objects.Identity, "EmailSubmission": objects.Submission} {
+	for name, kind := range map[string]objects.Kind{"Identity": objects.Identity, "EmailSubmission": objects.Submission, "VacationResponse": objects.Vacation} {
 		s, err := m.house.Objects.State(ctx, a.ID(), kind)
 		if err != nil {
 			return nil, err
