@@ -158,7 +158,7 @@ func (s *Server) run(ctx context.Context, ready func(*Server)) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"certificates", s.Certs.Run}, {"mail store", s.Mail.Run}, {"queue", s.Queue.Run}, {"trace", s.trimTraces},
+		{"certificates", s.Certs.Run}, {"mail store", s.Mail.Run}, {"queue", s.Queue.Run}, {"snooze", s.Snooze.Run}, {"trace", s.trimTraces},
 		{"memory", giveMemoryBack},
 		{"collector", func(ctx context.Context) error { s.Collector.Run(ctx); return nil }},
 		{"administration", func(ctx context.Context) error { return verbs.Serve(ctx, s.Listeners[0]) }},

@@ -25,6 +25,7 @@ import (
 	"postroad/internal/objects"
 	"postroad/internal/outbox"
 	"postroad/internal/scripts"
+	"postroad/internal/snooze"
 )
 
 // Store is everything that is kept, open in this process, and the parts of the house that
@@ -43,6 +44,7 @@ type Store struct {
 	Queue     *queue.Queue
 	Objects   *objects.Store
 	Outbox    *outbox.Store
+	Snooze    *snooze.Store
 
 	config  *config.Config
 	log     *slog.Logger
