@@ -197,3 +197,17 @@ func (a *Account) WithRole(ctx context.Context, role imap.MailboxAttr, name stri
 		}
 	}
 }
+
+// PrepareKeyword sets a keyword of a message at one of its places within the unit, and tells
+// whether it was set there: then nothing is done.
+func (a *Account) PrepareKeyword(ctx context.Context, u *mailflow.Unit, at Location, keyword string) (was bool, err error) {
+	uids := imap.UIDSet{{First: at.UID, Last: at.UID}}
+	s, err := a.PrepareStoreFlags(ctx, u, at.Mailbox, uids, FlagChange{Mode: FlagsAdd, Keywords: []string{keyword}})
+	if err != nil {
+		return false, err
+	}
+	if len(s.Changed)+len(s.Same) == 0 {
+		return false, fmt.Errorf("UID %d: %w", at.UID, ErrNoMessage)
+	}
+	return len(s.Same) > 0, nil
+}

@@ -66,12 +66,13 @@ func (m *Methods) Methods() []jmap.Method {
 	var all []jmap.Method
 	all = append(all, m.identityMethods()...)
 	all = append(all, m.submissionMethods()...)
-	return append(all, m.vacationMethods()...)
+	all = append(all, m.vacationMethods()...)
+	return append(all, m.mdnMethods()...)
 }
 
 // Session is the package's part of the session object's capabilities (RFC 8620, 2).
 func (m *Methods) Session() map[string]any {
-	return map[string]any{CapabilitySubmission: map[string]any{}, CapabilityVacation: map[string]any{}}
+	return map[string]any{CapabilitySubmission: map[string]any{}, CapabilityVacation: map[string]any{}, CapabilityMDN: map[string]any{}}
 }
 
 // Capabilities is the package's part of the accountCapabilities of one account.
@@ -81,7 +82,7 @@ func (m *Methods) Capabilities(_ *access.User, a *access.Account) map[string]any
 	}
 	return map[string]any{CapabilitySubmission: map[string]any{
 		"maxDelayedSend": int64(m.o.HoldMax / time.Second), "submissionExtensions": m.extensions(time.Now()),
-	}, CapabilityVacation: map[string]any{}}
+	}, CapabilityVacation: map[string]any{}, CapabilityMDN: map[string]any{}}
 }
 
 // extensions tells what parameters an envelope may have, as EHLO does (RFC 8621, 1.3.2).
