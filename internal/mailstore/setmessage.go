@@ -21,16 +21,39 @@ func (s *setting) change(c *EmailChange) error {
 	}
 	if c.Destroy {
 		m.leaving = m.entries
-		m.apply()
-		return nil
+	} else {
+		if err := m.places(); err != nil {
+			return err
+		}
+		if err := m.keywords(); err != nil {
+			return err
+		}
 	}
-	if err := m.places(); err != nil {
-		return err
-	}
-	if err := m.keywords(); err != nil {
+	if err := m.passes(); err != nil {
 		return err
 	}
 	m.apply()
+	return nil
+}
+
+// passes asks Options.Passing about each way that the message goes: from a mailbox that it
+// leaves to one that it comes to, as far as there are both.
+func (m *setMessage) passes() error {
+	for i := range max(len(m.leaving), len(m.coming)) {
+		p := Passing{Messages: []MessageID{m.change.ID}}
+		if i < len(m.leaving) {
+			p.From = m.tree.ID(m.leaving[i].box.id)
+		}
+		if i < len(m.coming) {
+			p.To = m.tree.ID(m.coming[i])
+		}
+		if err := m.pass(&p); err != nil {
+			return err
+		}
+		if p.To != nil {
+			m.flags[len(m.staying)+i] |= p.Flags & System
+		}
+	}
 	return nil
 }
 

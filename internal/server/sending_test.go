@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"postroad/internal/kv"
 	"postroad/internal/kv/memkv"
 	"postroad/internal/mailflow"
+	"postroad/internal/mailstore"
 	"postroad/internal/mta/queue"
 	"postroad/internal/mta/submit"
 	"postroad/internal/mua/jmapd/access"
@@ -175,6 +177,29 @@ func (o *office) move(from, to string) error {
 	return err
 }
 
+// set changes what is in a mailbox as Email/set does: it goes to the one with a role, or
+// away.
+func (o *office) set(from string, role imap.MailboxAttr) error {
+	ids, _ := o.listed(from)
+	tree, err := o.alice.Tree(context.Background())
+	if err != nil {
+		return err
+	}
+	var changes []mailstore.EmailChange
+	for _, id := range ids {
+		of, err := mailstore.ParseEmailID(id)
+		if err != nil {
+			return err
+		}
+		c := mailstore.EmailChange{ID: of.Message, Destroy: role == "", SetMailboxes: role != ""}
+		if m := tree.Role(role); m != nil {
+			c.Mailboxes = []mailstore.MailboxID{m.ID}
+		}
+		changes = append(changes, c)
+	}
+	return errors.Join(o.alice.SetEmails(context.Background(), mailstore.Reader{ID: o.alice.ID()}, changes)...)
+}
+
 // TestRecall: each way to take mail back, by any client.
 func TestRecall(t *testing.T) {
 	for _, test := range []struct {
@@ -186,6 +211,9 @@ func TestRecall(t *testing.T) {
 		{"moved to Trash", func(o *office, _ any) error { return o.move("Scheduled", "Trash") }, `Trash(\Draft)`},
 		{"moved to Drafts", func(o *office, _ any) error { return o.move("Scheduled", "Drafts") }, `Drafts(\Draft)`},
 		{"moved elsewhere", func(o *office, _ any) error { return o.move("Scheduled", "Archive") }, `Archive(\Draft)`},
+		{"moved to Drafts by Email/set", func(o *office, _ any) error { return o.set("Scheduled", imap.AttrDrafts) }, `Drafts(\Draft)`},
+		{"moved to Trash by Email/set", func(o *office, _ any) error { return o.set("Scheduled", imap.AttrTrash) }, `Trash(\Draft)`},
+		{"destroyed by Email/set", func(o *office, _ any) error { return o.set("Scheduled", "") }, ""},
 		{"canceled", func(o *office, id any) error {
 			r := o.call("EmailSubmission/set", fmt.Sprintf(`{"accountId":"$account","update":{%q:{"undoStatus":"canceled"}}}`, id))
 			if r["notUpdated"] != nil {

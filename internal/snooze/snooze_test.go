@@ -194,6 +194,33 @@ func TestSaidWhen(t *testing.T) {
 	})
 }
 
+// TestByEmailSet: the move of JMAP, one message beside others.
+func TestByEmailSet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHouse(t, memkv.New(), memblob.New())
+		defer h.run()()
+		said, unsaid := h.add("INBOX"), h.add("INBOX")
+		ctx, err := Until(t.Context(), map[mailstore.MessageID]Snoozed{said: {Until: noon.Add(time.Minute)}})
+		h.must(err)
+		to := []mailstore.MailboxID{h.boxes["Snoozed"]}
+		errs := h.account.SetEmails(ctx, mailstore.Reader{ID: accountID}, []mailstore.EmailChange{{ID: said, SetMailboxes: true, Mailboxes: to}, {ID: unsaid, SetMailboxes: true, Mailboxes: to}})
+		h.must(errors.Join(errs...))
+		of, err := h.store.Of(t.Context(), accountID, said, unsaid)
+		h.must(err)
+		if len(of) != 2 || !of[said].Until.Equal(noon.Add(time.Minute)) || of[unsaid].Until.Sub(noon) < time.Hour {
+			t.Errorf("snoozed %v", of)
+		}
+		time.Sleep(2 * time.Minute)
+		if got, want := h.list("INBOX"), fmt.Sprintf("3 %s (\\Seen old)", said); got != want {
+			t.Errorf("INBOX %s, want %s", got, want)
+		}
+		h.must(errors.Join(h.account.SetEmails(t.Context(), mailstore.Reader{ID: accountID}, []mailstore.EmailChange{{ID: unsaid, Destroy: true}})...))
+		if n := h.index(); n != 0 {
+			t.Errorf("%d entries are due", n)
+		}
+	})
+}
+
 // TestEnds: each way in which a message is snoozed no more.
 func TestEnds(t *testing.T) {
 	for name, end := range map[string]func(h *house) error{
