@@ -234,3 +234,59 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// TestTwiceInOneUnit: what a unit has made of an object is what it changes further.
+func TestTwiceInOneUnit(t *testing.T) {
+	h := newHouse(t)
+	ctx := t.Context()
+	first, err := h.Create(ctx, h.account, ContactCard, []byte("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := h.NewID()
+	before, err := h.State(ctx, h.account, ContactCard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = h.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) error {
+		if err := h.PrepareCreate(u, h.account, ContactCard, made, []byte("x")); err != nil {
+			return err
+		}
+		for _, more := range []string{"b", "c"} {
+			for _, id := range []hlc.ID{first, made} {
+				o, err := h.Within(ctx, u, h.account, ContactCard, id)
+				if err != nil {
+					return err
+				}
+				if err := h.PrepareUpdate(u, h.account, ContactCard, o, append(o.Value, more...)); err != nil {
+					return err
+				}
+			}
+		}
+		_, err := h.Within(ctx, u, h.account, ContactCard, 12345)
+		if !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("what is not there: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := h.Get(ctx, h.account, ContactCard, first, made)
+	if err != nil || len(list) != 2 || string(list[0].Value) != "abc" || string(list[1].Value) != "xbc" {
+		t.Fatalf("%v, %v", list, err)
+	}
+	c, err := h.Changes(ctx, h.account, ContactCard, before, 0)
+	if err != nil || len(c.Created) != 1 || c.Created[0] != made || len(c.Updated) != 1 || c.Updated[0] != first || len(c.Destroyed) != 0 {
+		t.Errorf("changes %+v, %v", c, err)
+	}
+	// Its history is whole: it can be changed and destroyed as ever.
+	for _, id := range []hlc.ID{first, made} {
+		if err := h.Update(ctx, h.account, ContactCard, id, func([]byte) ([]byte, error) { return []byte("y"), nil }); err != nil {
+			t.Error(err)
+		}
+		if err := h.Destroy(ctx, h.account, ContactCard, id); err != nil {
+			t.Error(err)
+		}
+	}
+}

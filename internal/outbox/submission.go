@@ -186,6 +186,31 @@ func (s *Store) PrepareSubmission(ctx context.Context, u *mailflow.Unit, account
 	}
 	b := batch(u, account.ID())
 	s.index(b, &made)
+	return s.forgetOld(ctx, u, account.ID())
+}
+
+// KeptFor is how long a submission is kept whose mail is settled (RFC 8621, 7: a server may
+// destroy it at any time after that). forgottenAtOnce go with each new one.
+const (
+	KeptFor         = 180 * 24 * time.Hour
+	forgottenAtOnce = 2
+)
+
+// forgetOld takes the oldest submissions away when they are too old.
+func (s *Store) forgetOld(ctx context.Context, u *mailflow.Unit, account mailstore.AccountID) error {
+	list, _, err := s.Objects.All(ctx, account, objects.Submission, 0, forgottenAtOnce)
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		sub, err := decode(o)
+		if err != nil || sub.Undo == Pending || time.Since(sub.SendAt) < KeptFor {
+			continue
+		}
+		if err := s.PrepareDestroy(ctx, u, account, sub); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -251,6 +251,25 @@ func TestRecall(t *testing.T) {
 	}
 }
 
+// TestOldSubmissions: those of long ago are forgotten when new ones are made.
+func TestOldSubmissions(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		o := newOffice(t, memkv.New(), memblob.New())
+		defer o.close()
+		old := o.send(o.append(imap.AttrDrafts, draftText), "")
+		time.Sleep(outbox.KeptFor - time.Hour)
+		young := o.send(o.append(imap.AttrDrafts, draftText), "")
+		if o.submission(old["id"]) == nil {
+			t.Error("forgotten too soon")
+		}
+		time.Sleep(2 * time.Hour)
+		o.send(o.append(imap.AttrDrafts, draftText), "")
+		if o.submission(old["id"]) != nil || o.submission(young["id"]) == nil {
+			t.Errorf("kept %v, %v", o.submission(old["id"]), o.submission(young["id"]))
+		}
+	})
+}
+
 // TestDestroyedWhileItWaits: that the record is gone changes nothing of what it stands for.
 func TestDestroyedWhileItWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -98,9 +98,11 @@ func lines(text string) string {
 	return b.String()
 }
 
-// quote writes a quoted string (RFC 5228, 2.4.2). NUL cannot be in one.
+// quote writes a quoted string (RFC 5228, 2.4.2), with line ends as Sieve wants them. NUL
+// cannot be in one.
 func quote(s string) string {
-	return "\"" + strings.NewReplacer("\x00", "", "\\", "\\\\", "\"", "\\\"").Replace(s) + "\""
+	s = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s)
+	return "\"" + strings.NewReplacer("\x00", "", "\n", "\r\n", "\\", "\\\\", "\"", "\\\"").Replace(s) + "\""
 }
 
 // oneLine makes of line ends spaces: a subject has none.
