@@ -53,7 +53,9 @@ func TestSubmissionNow(t *testing.T) {
 		if got := told(o.submission(made["id"])); got != want {
 			t.Errorf("told %q, want %q", got, want)
 		}
+		o.mu.Lock()
 		later = false
+		o.mu.Unlock()
 		time.Sleep(time.Hour)
 		if got := told(o.submission(made["id"])); !strings.Contains(got, "y@far.test unknown/unknown 250 2.0.0 taken") {
 			t.Errorf("told later %q", got)

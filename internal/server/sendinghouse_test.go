@@ -29,7 +29,6 @@ import (
 	"postroad/internal/mta/submit"
 	"postroad/internal/mua/jmapd/access"
 	"postroad/internal/mua/jmapd/sending"
-	"postroad/internal/objects"
 	"postroad/jmap"
 	"postroad/message"
 	"postroad/smtp"
@@ -44,6 +43,7 @@ type office struct {
 	submitter *submit.Submitter
 	methods   []jmap.Method
 	sending   *sending.Methods
+	house     *access.House
 	user      *access.User
 	alice     *mailstore.Account
 
@@ -66,7 +66,6 @@ func newOffice(t testing.TB, engine kv.Engine, bodies blob.Store) *office {
 	s.Directory, err = directory.Open(context.Background(), directory.Options{Engine: engine, Committer: s.Committer, Clock: s.Clock})
 	o.must(err)
 	s.Mail = mailstore.New(mailstore.Options{Committer: s.Committer, Clock: s.Clock, Passing: s.passing, Log: s.log})
-	s.Objects = &objects.Store{Committer: s.Committer, Clock: s.Clock}
 	o.must(s.openScripts(context.Background()))
 	o.must(s.openOutbox(context.Background()))
 	o.openQueue()
@@ -82,8 +81,9 @@ func newOffice(t testing.TB, engine kv.Engine, bodies blob.Store) *office {
 	o.submitter = submit.New(submit.Options{Hostname: "mx.ours.test", Directory: s.Directory, Submitter: s.Queue, Bodies: s.Bodies,
 		Clock: s.Clock, Outbox: s.Outbox, Limits: mailflow.ContentLimits{Size: 100_000}})
 	setEmail := jmap.Method{Name: "Email/set", Capability: "urn:ietf:params:jmap:mail", Do: o.setEmail}
-	o.sending = sending.New(&access.House{Mail: s.Mail, Directory: s.Directory, Objects: s.Objects, Scripts: s.Scripts, Committer: s.Committer,
-		Bodies: s.Bodies, Clock: s.Clock, Host: "mx.ours.test", Log: s.log}, sending.Options{
+	o.house = &access.House{Mail: s.Mail, Directory: s.Directory, Objects: s.Objects, Scripts: s.Scripts, Committer: s.Committer,
+		Bodies: s.Bodies, Clock: s.Clock, Host: "mx.ours.test", Log: s.log}
+	o.sending = sending.New(o.house, sending.Options{
 		Outbox: s.Outbox, Submitter: o.submitter, EmailSet: setEmail,
 		Extensions: submit.Extensions, HoldMax: submit.HoldMax, MessageBytesMax: 50_000, RecipientsMax: 30,
 	})

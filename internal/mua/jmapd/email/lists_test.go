@@ -41,29 +41,62 @@ func (h *bodyHouse) arrive(account string, minute int, text string, boxes ...str
 	return mailstore.FormatEmailID(added[0].ID)
 }
 
+// listMail is some mail of alice's, of which bob may see a part, as variables of scripts.
+func listMail(t *testing.T) (*bodyHouse, map[string]any) {
+	h := newBodyHouse(t, Options{})
+	a := h.open("alice", "alice")
+	for _, name := range []string{"Work", "Work/Reports", "Work/Reports/2026", "Lists"} {
+		_, err := a.CreateMailbox(t.Context(), name, "")
+		must(t, err)
+	}
+	v := map[string]any{"account": string(h.account("alice")), "bob": string(h.account("bob")), "carol": string(h.account("carol"))}
+	for _, name := range []string{"INBOX", "Drafts", "Sent", "Trash", "Work", "Work/Reports", "Lists"} {
+		v[strings.ToLower(name[strings.LastIndex(name, "/")+1:])] = h.box("alice", name)
+	}
+	v["year"] = h.box("alice", "Work/Reports/2026")
+	v["first"] = h.arrive("alice", 1, "From: Jane Doe <jane@example.com>\nTo: Alice <alice@ours.test>\nSubject: The Foosball competition\nMessage-ID: <1@x>\nDate: Tue, 1 Dec 2026 09:00:00 +0000\n\nThis year the foosball competition will be held in the Stadium de la Ville, with 100 < 200 seats.\n")
+	v["second"] = h.arrive("alice", 2, "From: bert@example.com\nTo: Zoe <zoe@example.com>\nCc: carl@example.com\nSubject: Re: The Foosball competition\nMessage-ID: <2@x>\nIn-Reply-To: <1@x>\nDate: Tue, 1 Dec 2026 08:00:00 +0000\nX-Mailer: Pigeon 3\n\nI would rather play chess & bridge.\n")
+	v["third"] = h.arrive("alice", 3, "From: Ann <ann@example.com>\nTo: Alice <alice@ours.test>\nSubject: Budget\nMessage-ID: <3@x>\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nThe buses are late.\n--b\nContent-Type: application/pdf; name=plan.pdf\nContent-Disposition: attachment\n\n%PDF\n--b--\n", "Work")
+	v["fourth"] = h.arrive("alice", 4, "From: Ann <ann@example.com>\nSubject: Both places\nMessage-ID: <4@x>\n\nnothing much, and don't ask\n", "INBOX", "Lists")
+	return h, v
+}
+
 // TestListScripts runs the examples of RFC 8621, 2.6, 3.1.1, 4.10 and 5.2, and every error,
-// on some mail of alice's; bob may see some of it.
+// as the owner meets them.
 func TestListScripts(t *testing.T) {
 	r := &jmaptest.Runner{Using: []string{CapabilityMail}}
 	r.Start = func(t *testing.T) map[string]any {
-		h := newBodyHouse(t, Options{})
+		h, v := listMail(t)
 		r.Methods, r.User = h.m.Methods(), h.users["alice"]
-		a := h.open("alice", "alice")
-		for _, name := range []string{"Work", "Work/Reports", "Work/Reports/2026", "Lists"} {
-			_, err := a.CreateMailbox(t.Context(), name, "")
-			must(t, err)
-		}
-		v := map[string]any{"account": string(h.account("alice")), "bob": string(h.account("bob")), "carol": string(h.account("carol"))}
-		for _, name := range []string{"INBOX", "Drafts", "Sent", "Trash", "Work", "Work/Reports", "Lists"} {
-			v[strings.ToLower(name[strings.LastIndex(name, "/")+1:])] = h.box("alice", name)
-		}
-		v["year"] = h.box("alice", "Work/Reports/2026")
-		v["first"] = h.arrive("alice", 1, "From: Jane Doe <jane@example.com>\nTo: Alice <alice@ours.test>\nSubject: The Foosball competition\nMessage-ID: <1@x>\nDate: Tue, 1 Dec 2026 09:00:00 +0000\n\nThis year the foosball competition will be held in the Stadium de la Ville, with 100 < 200 seats.\n")
-		v["second"] = h.arrive("alice", 2, "From: bert@example.com\nTo: Zoe <zoe@example.com>\nCc: carl@example.com\nSubject: Re: The Foosball competition\nMessage-ID: <2@x>\nIn-Reply-To: <1@x>\nDate: Tue, 1 Dec 2026 08:00:00 +0000\nX-Mailer: Pigeon 3\n\nI would rather play chess & bridge.\n")
-		v["third"] = h.arrive("alice", 3, "From: Ann <ann@example.com>\nTo: Alice <alice@ours.test>\nSubject: Budget\nMessage-ID: <3@x>\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nThe buses are late.\n--b\nContent-Type: application/pdf; name=plan.pdf\nContent-Disposition: attachment\n\n%PDF\n--b--\n", "Work")
-		v["fourth"] = h.arrive("alice", 4, "From: Ann <ann@example.com>\nSubject: Both places\nMessage-ID: <4@x>\n\nnothing much, and don't ask\n", "INBOX", "Lists")
-		h.share("alice", "Work/Reports", "bob", "lr")
 		return v
 	}
 	r.Files(t, "testdata/lists/*.jmap")
+}
+
+// TestGuestScripts runs what somebody meets with whom parts are shared.
+func TestGuestScripts(t *testing.T) {
+	r := &jmaptest.Runner{}
+	r.Start = func(t *testing.T) map[string]any {
+		h, v := listMail(t)
+		v["fifth"] = h.arrive("alice", 5, "From: Ann <ann@example.com>\nSubject: Report\nMessage-ID: <5@x>\n\nall is well\n", "Work/Reports")
+		v["thirdThread"] = at(h.get("alice", v["third"].(string), ""), "threadId")
+		h.share("alice", "Work/Reports", "bob", "lrswitek")
+		h.share("alice", "Lists", "bob", "l")
+		h.share("alice", "INBOX", "bob", "lri")
+		r.Methods, r.User = h.m.Methods(), h.users["bob"]
+		return v
+	}
+	r.Files(t, "testdata/guest/*.jmap")
+}
+
+// TestShareScripts runs how an owner shares.
+func TestShareScripts(t *testing.T) {
+	r := &jmaptest.Runner{Using: []string{CapabilityMail, CapabilityShare}}
+	r.Start = func(t *testing.T) map[string]any {
+		h, v := listMail(t)
+		h.share("alice", "Work/Reports", "bob", "lrswitek")
+		r.Methods, r.User = h.m.Methods(), h.users["alice"]
+		return v
+	}
+	r.Files(t, "testdata/share/*.jmap")
 }

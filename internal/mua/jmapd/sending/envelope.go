@@ -90,7 +90,7 @@ func (m *Methods) derive(ctx context.Context, who directory.Principal, identity 
 		return nil, invalidEmail([]string{name}, "%s has no valid address", name)
 	}
 	if !identity.Matches(a) {
-		if a, err = address.Parse(identity.Email); err != nil {
+		if a, err = address.Parse(identity.Email); err != nil || a.Local == outbox.AnyLocal {
 			return nil, jmap.NewSetError(forbiddenMailFrom, "the identity is not for %s", from[0].AddrSpec())
 		}
 	}
