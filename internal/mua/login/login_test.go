@@ -554,7 +554,7 @@ func TestSeal(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	h := newHouse(t)
-	for _, o := range []string{"", "http://mail.example.com", "https://", "https://mail.example.com/", "https://mail.example.com/x", "https://u@mail.example.com", "mail.example.com"} {
+	for _, o := range []string{"", "http://mail.example.com", "https://", "https://mail.example.com/", "https://mail.example.com/x", "https://u@mail.example.com", "mail.example.com", "https://Mail.example.com", "https://mail.example.com:443"} {
 		if _, err := New(Options{Directory: h.dir, Tokens: h.tokens, Origin: o}); err == nil {
 			t.Errorf("origin %q was taken", o)
 		}

@@ -211,6 +211,13 @@ func TestAuthorizeHostile(t *testing.T) {
 				t.Errorf("%s: %s %s %s", test.name, answer.Status, where, text)
 			}
 		default:
+			// One that registered itself is not sent to without a look; a known one is.
+			if answer.StatusCode != 400 || where != "" || !strings.Contains(text, `<a href="https://app.example/cb?x=1&amp;error=`+test.want) {
+				t.Errorf("%s: %s %s %s", test.name, answer.Status, where, text)
+			}
+			q.Set("client_id", one.ID)
+			answer, _ = b.send("GET", pathAuthorize+"?"+q.Encode(), "", navigate...)
+			where = answer.Header.Get("Location")
 			u, err := url.Parse(where)
 			if err != nil || answer.StatusCode != 303 || !strings.HasPrefix(where, callback+"&") || u.Query().Get("error") != test.want || u.Query().Get("iss") != origin ||
 				test.name != "long state" && u.Query().Get("state") != "s t&a=te" {
@@ -391,7 +398,7 @@ func TestTokenHostile(t *testing.T) {
 	}{
 		{"good", func(url.Values) {}, 200, ""},
 		{"another client", func(q url.Values) { q.Set("client_id", other) }, 400, "invalid_grant"},
-		{"unknown client", func(q url.Values) { q.Set("client_id", "x") }, 401, "invalid_client"},
+		{"unknown client", func(q url.Values) { q.Set("client_id", "x") }, 400, "invalid_client"},
 		{"another redirect", func(q url.Values) { q.Set("redirect_uri", "https://other.example/") }, 400, "invalid_grant"},
 		{"an empty redirect", func(q url.Values) { q.Set("redirect_uri", "") }, 400, "invalid_grant"},
 		{"another verifier", func(q url.Values) { q.Set("code_verifier", rand.Text()+rand.Text()) }, 400, "invalid_grant"},
