@@ -304,7 +304,11 @@ func readFactors(e *editor, id AccountID) (*secretsRecord, *usesRecord, error) {
 // CheckCode takes a code of an account's authenticator, or a recovery code, of who has shown
 // the password before. Each is taken once. The errors are those of Authenticate.
 func (s *Store) CheckCode(ctx context.Context, id AccountID, code string, client netip.Addr) error {
-	return s.second(ctx, id, client, func(e *editor, r *secretsRecord, uses *usesRecord, at time.Time) error {
+	start := time.Now()
+	if !s.throttle.tryCode(id, start) {
+		return s.fail(ctx, start, ErrThrottled)
+	}
+	err := s.second(ctx, id, client, func(e *editor, r *secretsRecord, uses *usesRecord, at time.Time) error {
 		if digits, ok := totpForm(code); ok && r.TOTP != nil {
 			step, ok := matchTOTP(r.TOTP.Secret, digits, at)
 			if !ok || replayed(step, uses.Step, at) {
@@ -320,6 +324,10 @@ func (s *Store) CheckCode(ctx context.Context, id AccountID, code string, client
 		e.quiet = false
 		return nil
 	})
+	if err == nil {
+		s.throttle.rightCode(id, time.Now())
+	}
+	return err
 }
 
 // takeRecovery uses a recovery code up.
@@ -355,12 +363,10 @@ func (s *Store) UsePasskey(ctx context.Context, id AccountID, passkey []byte, co
 	})
 }
 
-// second runs a check of a second factor under the limits on tries.
+// second runs a check of a second factor. Who guesses at codes does not shut passkeys out:
+// nobody guesses at those.
 func (s *Store) second(ctx context.Context, id AccountID, client netip.Addr, f func(*editor, *secretsRecord, *usesRecord, time.Time) error) error {
 	start := time.Now()
-	if !s.throttle.tryCode(id, start) {
-		return s.fail(ctx, start, ErrThrottled)
-	}
 	a, err := s.Account(ctx, id)
 	if err == nil && (a.Disabled || a.Public) || errors.Is(err, ErrNotFound) {
 		err = ErrCredentials
@@ -374,7 +380,6 @@ func (s *Store) second(ctx context.Context, id AccountID, client netip.Addr, f f
 	case err != nil:
 		return fmt.Errorf("second factor: %w", err)
 	}
-	s.throttle.rightCode(id, time.Now())
 	s.throttle.succeeded(client, a.Login.String(), time.Now())
 	return nil
 }

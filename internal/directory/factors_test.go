@@ -113,6 +113,12 @@ func TestCodesAreFew(t *testing.T) {
 		if err := s.CheckCode(t.Context(), alice.ID, TOTPCode(secret, time.Now()), home); !errors.Is(err, ErrThrottled) {
 			t.Errorf("a right code while throttled: %v", err)
 		}
+		if _, err := s.AddPasskey(t.Context(), alice.ID, Passkey{ID: []byte{1}, PublicKey: []byte("key"), Name: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.UsePasskey(t.Context(), alice.ID, []byte{1}, 1, home); err != nil {
+			t.Errorf("a passkey meanwhile: %v", err)
+		}
 		time.Sleep(2 * codeRefill)
 		if err := s.CheckCode(t.Context(), alice.ID, TOTPCode(secret, time.Now()), home); err != nil {
 			t.Errorf("later: %v", err)
@@ -342,6 +348,22 @@ func TestSecondFactorOfNobody(t *testing.T) {
 		}
 		if left > 0 {
 			t.Errorf("uses of account %s are left: %s", alice.ID, hex.EncodeToString([]byte(usesKey(alice.ID))))
+		}
+	})
+}
+
+func TestMayTry(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store, alice Account) {
+		tries := 0
+		for ; tries < 1000 && s.MayTry(away); tries++ {
+			s.TryFailed(away)
+		}
+		if tries != networkBurst || !s.MayTry(home) {
+			t.Errorf("%d tries, another network may: %v", tries, s.MayTry(home))
+		}
+		time.Sleep(networkRefill)
+		if !s.MayTry(away) {
+			t.Error("for ever")
 		}
 	})
 }

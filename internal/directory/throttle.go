@@ -103,6 +103,29 @@ func (t *throttle) succeeded(client netip.Addr, login string, at time.Time) {
 	t.trusted.make(user + " " + network).at = at
 }
 
+// MayTry tells whether a network may try anything more that strangers can guess at, or make us
+// work for: tokens of an outside provider. TryFailed counts what failed.
+func (s *Store) MayTry(client netip.Addr) bool {
+	t, at, network := s.throttle, time.Now(), networkOf(client)
+	if network == "" {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.isTrusted(network, at) || t.networks.level(network, networkRefill, at) < networkBurst
+}
+
+// TryFailed counts a failure against a network, see MayTry.
+func (s *Store) TryFailed(client netip.Addr) {
+	network := networkOf(client)
+	if network == "" {
+		return
+	}
+	s.throttle.mu.Lock()
+	defer s.throttle.mu.Unlock()
+	s.throttle.networks.add(network, networkRefill, time.Now())
+}
+
 // tryCode counts a try of a second factor before it is made, so that many at once are
 // counted too, and tells whether it may be made.
 func (t *throttle) tryCode(id AccountID, at time.Time) bool {

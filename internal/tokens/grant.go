@@ -283,10 +283,10 @@ func (s *Store) RenewGrant(ctx context.Context, refresh string, check func(Grant
 		if err != nil {
 			return Tokens{}, false, err
 		}
-		before := r.Before
+		before, rotated := r.Before, r.Rotated
 		t.Refresh = r.rotate(p, p.family, at)
-		if retry { // the token whose answer was lost is still the one before
-			r.Before = before
+		if retry { // the token whose answer was lost is still the one before, and no longer than it was
+			r.Before, r.Rotated = before, rotated
 		}
 		t.Access, t.AccessExpires = r.newAccess(p, scopes, at)
 		if scopes != nil {

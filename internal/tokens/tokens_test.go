@@ -307,10 +307,14 @@ func TestRotation(t *testing.T) {
 		if a, err := s.Access(t.Context(), second.Access.Reveal(), home); err != nil || !slices.Equal(a.Scopes, []string{"mail"}) {
 			t.Errorf("narrowed: %+v %v", a, err)
 		}
-		time.Sleep(retryFor - time.Second)
+		time.Sleep(retryFor - 2*time.Second)
+		if _, err := s.RenewGrant(t.Context(), first.Refresh.Reveal(), allScopes); err != nil {
+			t.Fatalf("the answer was lost: %v", err)
+		}
+		time.Sleep(time.Second)
 		retry, err := s.RenewGrant(t.Context(), first.Refresh.Reveal(), allScopes)
 		if err != nil || !slices.Equal(retry.Scopes, offer().Scopes) {
-			t.Fatalf("the answer was lost: %v", err)
+			t.Fatalf("the answer was lost twice: %v", err)
 		}
 		time.Sleep(time.Hour)
 		third, err := s.RenewGrant(t.Context(), retry.Refresh.Reveal(), allScopes)
@@ -598,6 +602,24 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		if p, ok := parse(text); ok && p.token().Reveal() != text {
 			t.Errorf("%q reads as %+v", text, p)
+		}
+	})
+}
+
+// TestRetryEnds: tries do not make the time for tries longer.
+func TestRetryEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		first := exchange(t, s, offer()).Refresh.Reveal()
+		if _, err := s.RenewGrant(t.Context(), first, allScopes); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(retryFor - time.Second)
+		if _, err := s.RenewGrant(t.Context(), first, allScopes); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if _, err := s.RenewGrant(t.Context(), first, allScopes); !errors.Is(err, ErrReused) {
+			t.Errorf("%v", err)
 		}
 	})
 }

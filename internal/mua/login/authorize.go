@@ -2,6 +2,8 @@ package login
 
 import (
 	"errors"
+	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,7 +21,9 @@ import (
 //	POST /oauth/consent     yes or no; the answer goes to the program's redirect URI
 //
 // A fault in the client or its redirect URI is shown to the user and goes nowhere: sending it
-// on is what makes an open redirector (RFC 9700, 4.11). All other faults go to the client.
+// on is what makes an open redirector (RFC 9700, 4.11.2). All other faults go to the client;
+// but to one that registered itself only by a link that the user sees, since anybody may have
+// made it for a page that looks like ours. Once the user has answered, he has seen the host.
 // Pages have no script. Requests travel sealed within their forms.
 
 const (
@@ -133,12 +137,22 @@ func readScopes(text string) (scopes []string, offline bool) {
 	return scopes, offline
 }
 
-// answer sends the browser back to the client with parameters, and who we are (RFC 9207).
+// answer sends the browser back to the client with parameters.
 func (g *Gate) answer(w http.ResponseWriter, r *http.Request, a *ask, params url.Values) {
+	where, err := g.answerURL(a, params)
+	if err != nil {
+		g.failPage(w, r, err)
+		return
+	}
+	w.Header().Set("Location", where)
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// answerURL is the client's redirect URI with parameters, and who we are (RFC 9207).
+func (g *Gate) answerURL(a *ask, params url.Values) (string, error) {
 	u, err := url.Parse(a.Redirect)
 	if err != nil { // it was checked
-		g.page(w, r, http.StatusBadRequest, pageError, view{Text: "the program's address is malformed"})
-		return
+		return "", fmt.Errorf("redirect URI: %w", err)
 	}
 	params.Set("iss", g.o.Origin)
 	if a.State != "" {
@@ -148,8 +162,7 @@ func (g *Gate) answer(w http.ResponseWriter, r *http.Request, a *ask, params url
 		u.RawQuery += "&"
 	}
 	u.RawQuery += params.Encode()
-	w.Header().Set("Location", u.String())
-	w.WriteHeader(http.StatusSeeOther)
+	return u.String(), nil
 }
 
 // serveAuthorize begins.
@@ -190,7 +203,17 @@ func (g *Gate) refuseAsk(w http.ResponseWriter, r *http.Request, a *ask, err err
 	var refused *Refusal
 	switch {
 	case errors.As(err, &back):
-		g.answer(w, r, a, url.Values{"error": {back.code}, "error_description": {back.detail}})
+		params := url.Values{"error": {back.code}, "error_description": {back.detail}}
+		if a.Known {
+			g.answer(w, r, a, params)
+			return
+		}
+		where, err := g.answerURL(a, params)
+		if err != nil {
+			g.failPage(w, r, err)
+			return
+		}
+		g.page(w, r, http.StatusBadRequest, pageBack, view{Ask: a, Text: back.detail, Back: template.URL(where)})
 	case errors.As(err, &refused):
 		g.page(w, r, refused.Status, pageError, view{Text: refused.Detail})
 	default:

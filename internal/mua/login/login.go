@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-webauthn/webauthn/protocol"
@@ -76,8 +77,8 @@ type Gate struct {
 // New makes a gate.
 func New(o Options) (*Gate, error) {
 	origin, err := url.Parse(o.Origin)
-	if err != nil || origin.Scheme != "https" || origin.Host == "" || o.Origin != "https://"+origin.Host {
-		return nil, fmt.Errorf("login: origin %q: it is \"https://\" and a host, with a port where it is not 443, and nothing behind", o.Origin)
+	if err != nil || origin.Scheme != "https" || origin.Host == "" || o.Origin != "https://"+strings.ToLower(origin.Host) || origin.Port() == "443" {
+		return nil, fmt.Errorf("login: origin %q: it is as browsers write it: \"https://\" and a host in small letters, with a port where it is not 443, and nothing behind", o.Origin)
 	}
 	if o.Name == "" {
 		o.Name = origin.Hostname()

@@ -191,9 +191,11 @@ func (b *browser) step(path string, q any) (int, map[string]any) {
 
 type params map[string]any
 
-func (b *browser) logIn() {
+func (b *browser) logIn() { b.h.t.Helper(); b.logInAs("alice@example.com") }
+
+func (b *browser) logInAs(user string) {
 	b.h.t.Helper()
-	if status, v := b.step("/login", params{"user": "alice@example.com", "password": password}); status != 200 || v["state"] != "ok" {
+	if status, v := b.step("/login", params{"user": user, "password": password}); status != 200 || v["state"] != "ok" {
 		b.h.t.Fatalf("log in: %d %v", status, v)
 	}
 }
@@ -341,6 +343,12 @@ func TestAgain(t *testing.T) {
 	ticket := v["ticket"]
 	if status, v := h.browser().step("/login/code", params{"ticket": ticket, "code": recovery[0]}); status != 401 {
 		t.Errorf("in another browser: %d %v", status, v)
+	}
+	bob := h.browser()
+	h.account("bob@example.com")
+	bob.logInAs("bob@example.com")
+	if status, v := bob.step("/login/code", params{"ticket": ticket, "code": recovery[2]}); status != 401 {
+		t.Errorf("in another's session: %d %v", status, v)
 	}
 	_, before := b.whoAmI()
 	if status, v := b.step("/login/code", params{"ticket": ticket, "code": recovery[1]}); status != 200 || v["state"] != "ok" {
@@ -554,7 +562,7 @@ func TestSeal(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	h := newHouse(t)
-	for _, o := range []string{"", "http://mail.example.com", "https://", "https://mail.example.com/", "https://mail.example.com/x", "https://u@mail.example.com", "mail.example.com"} {
+	for _, o := range []string{"", "http://mail.example.com", "https://", "https://mail.example.com/", "https://mail.example.com/x", "https://u@mail.example.com", "mail.example.com", "https://Mail.example.com", "https://mail.example.com:443"} {
 		if _, err := New(Options{Directory: h.dir, Tokens: h.tokens, Origin: o}); err == nil {
 			t.Errorf("origin %q was taken", o)
 		}

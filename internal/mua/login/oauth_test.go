@@ -6,10 +6,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"html"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,15 +84,78 @@ func FuzzCheckRedirect(f *testing.F) {
 	})
 }
 
-func FuzzClient(f *testing.F) {
-	f.Add("d.", "", "d.e30.AAAA")
-	f.Fuzz(func(t *testing.T, a, b, c string) {
-		for _, q := range []string{a, a + "&" + b, c} {
-			if v, ok := single(q); ok {
-				readScopes(v.Get("scope"))
+// FuzzRequest gives all that reads a stranger's text before there is anybody the text: none of
+// it may take what we did not make.
+func FuzzRequest(f *testing.F) {
+	seals, err := newSeals(derive([]byte("secret"), "x"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	g := &Gate{o: Options{Origin: origin}, seals: seals, clients: []byte("key")}
+	id, err := g.clientID(registered{"x", []string{callback}, 1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{"", "d.", "d.e30.AAAA", id, "scope=a&scope=b", "scope=" + access.ScopeMail, `{"ticket":"x"}`, "AAAA"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if c, err := g.client(t.Context(), registeredPrefix+text); err == nil && registeredPrefix+text != id {
+			t.Errorf("%q is the client %+v", text, c)
+		}
+		if q, ok := single(text); ok {
+			scopes, _ := readScopes(q.Get("scope"))
+			for _, s := range scopes {
+				if !slices.Contains(scopesSupported, s) {
+					t.Errorf("scope %q", s)
+				}
+			}
+			if len(scopes) > len(scopesSupported) {
+				t.Errorf("scopes %q", scopes)
 			}
 		}
+		var v any
+		if g.open("x", text, &v) == nil {
+			t.Errorf("%q is a ticket", text)
+		}
+		r := httptest.NewRequest("POST", "/", strings.NewReader(text))
+		var q struct{ Ticket string }
+		if err := readJSON(r, &q); err != nil && err != error(errRequest) {
+			t.Errorf("%q: %v", text, err)
+		}
 	})
+}
+
+// TestAtOnce: of many that show one code, one is given tokens, and then nobody has any.
+func TestAtOnce(t *testing.T) {
+	h := newHouse(t)
+	b := h.browser()
+	b.logIn()
+	id := b.register(callback)
+	q := forCode(id, b.consent(askFor(id)))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var given []string
+	for range 8 {
+		wg.Go(func() {
+			answer, text := b.send("POST", pathToken, q.Encode(), "Content-Type: application/x-www-form-urlencoded")
+			var v struct {
+				Access string `json:"access_token"`
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if json.Unmarshal([]byte(text), &v) == nil && answer.StatusCode == 200 {
+				given = append(given, v.Access)
+			}
+		})
+	}
+	wg.Wait()
+	if len(given) != 1 {
+		t.Fatalf("%d were given tokens", len(given))
+	}
+	if status, _ := b.bearer(given[0]); status != 401 {
+		t.Errorf("the tokens live: %d", status)
+	}
 }
 
 // register registers a program as anybody can.
@@ -211,6 +276,13 @@ func TestAuthorizeHostile(t *testing.T) {
 				t.Errorf("%s: %s %s %s", test.name, answer.Status, where, text)
 			}
 		default:
+			// One that registered itself is not sent to without a look; a known one is.
+			if answer.StatusCode != 400 || where != "" || !strings.Contains(text, `<a href="https://app.example/cb?x=1&amp;error=`+test.want) {
+				t.Errorf("%s: %s %s %s", test.name, answer.Status, where, text)
+			}
+			q.Set("client_id", one.ID)
+			answer, _ = b.send("GET", pathAuthorize+"?"+q.Encode(), "", navigate...)
+			where = answer.Header.Get("Location")
 			u, err := url.Parse(where)
 			if err != nil || answer.StatusCode != 303 || !strings.HasPrefix(where, callback+"&") || u.Query().Get("error") != test.want || u.Query().Get("iss") != origin ||
 				test.name != "long state" && u.Query().Get("state") != "s t&a=te" {
@@ -315,6 +387,12 @@ func TestFlow(t *testing.T) {
 	if status, _, _ := h.browser().fill(pathConsent, page, url.Values{"answer": {"yes"}}); status != 403 {
 		t.Errorf("yes in another browser: %d", status)
 	}
+	bob := h.browser()
+	h.account("bob@example.com")
+	bob.logInAs("bob@example.com")
+	if status, _, _ := bob.fill(pathConsent, page, url.Values{"answer": {"yes"}}); status != 403 {
+		t.Errorf("yes in another's session: %d", status)
+	}
 	status, where, _ = b.fill(pathConsent, page, url.Values{"answer": {"yes"}})
 	u, _ := url.Parse(where)
 	if got := u.Query(); status != 303 || !strings.HasPrefix(where, callback+"&") || got.Get("state") != "s t&a=te" || got.Get("iss") != origin || got.Get("x") != "1" {
@@ -391,7 +469,7 @@ func TestTokenHostile(t *testing.T) {
 	}{
 		{"good", func(url.Values) {}, 200, ""},
 		{"another client", func(q url.Values) { q.Set("client_id", other) }, 400, "invalid_grant"},
-		{"unknown client", func(q url.Values) { q.Set("client_id", "x") }, 401, "invalid_client"},
+		{"unknown client", func(q url.Values) { q.Set("client_id", "x") }, 400, "invalid_client"},
 		{"another redirect", func(q url.Values) { q.Set("redirect_uri", "https://other.example/") }, 400, "invalid_grant"},
 		{"an empty redirect", func(q url.Values) { q.Set("redirect_uri", "") }, 400, "invalid_grant"},
 		{"another verifier", func(q url.Values) { q.Set("code_verifier", rand.Text()+rand.Text()) }, 400, "invalid_grant"},

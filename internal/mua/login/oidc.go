@@ -80,6 +80,9 @@ var errProvider = refuse(http.StatusServiceUnavailable, "the log-in service does
 
 // bearerOutside tells whose a token of the provider's is.
 func (g *Gate) bearerOutside(ctx context.Context, token string, client netip.Addr) (*access.User, error) {
+	if !g.o.Directory.MayTry(client) {
+		return nil, wrongPassword(directory.ErrThrottled)
+	}
 	name, err := g.outside.name(ctx, token)
 	if err != nil {
 		g.o.Log.Warn("login: the OIDC provider could not be asked", "issuer", g.outside.o.Issuer, "error", err)
@@ -87,6 +90,7 @@ func (g *Gate) bearerOutside(ctx context.Context, token string, client netip.Add
 	}
 	a, err := address.Parse(name)
 	if name == "" || err != nil {
+		g.o.Directory.TryFailed(client)
 		return nil, errNobody
 	}
 	acc, err := g.o.Directory.AccountByAddress(ctx, a)

@@ -22,6 +22,7 @@ type view struct {
 	Login     string
 	LoginPage string
 	Onward    string
+	Back      template.URL // to the program: CheckRedirect let its scheme through
 }
 
 // scopeWords are what the scopes let a program do, for people.
@@ -102,6 +103,10 @@ var (
 	pageError = newPage(`<h1>This did not work</h1>
 <p role="alert">{{.Text}}.</p>
 `)
+	pageBack = newPage(`<h1>This did not work</h1>
+<p role="alert">The program's request is not one that can be answered: {{.Text}}.</p>
+<p><a href="{{.Back}}" rel="noreferrer">Tell <bdi>{{.Ask.Target}}</bdi> and leave this page</a></p>
+`)
 	pageOnward = newPage(`<h1>One moment</h1>
 <p><a href="{{.Onward}}">Go on</a></p>
 `)
@@ -160,6 +165,9 @@ func (g *Gate) page(w http.ResponseWriter, r *http.Request, status int, t *templ
 	}
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+styleHash+"'; form-action "+forms+"; base-uri 'none'; frame-ancestors 'none'")
+	if status == http.StatusUnauthorized { // RFC 9110, 15.5.2; without a window for Basic
+		h.Set("WWW-Authenticate", `Bearer resource_metadata="`+g.o.Origin+pathResource+`"`)
+	}
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)

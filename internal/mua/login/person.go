@@ -83,6 +83,9 @@ func (g *Gate) json(f step) http.HandlerFunc {
 		if err == nil {
 			answer, err = f(w, r)
 		}
+		if err != nil {
+			err = g.challenge(w, r, err, "")
+		}
 		g.writeJSON(w, answer, err)
 	}
 }

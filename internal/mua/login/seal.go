@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -82,6 +81,3 @@ func (g *Gate) open(purpose, ticket string, v any) error {
 	}
 	return nil
 }
-
-// newNonce names something that happens once.
-func newNonce() string { return rand.Text() }

@@ -45,7 +45,7 @@ func (g *Gate) serveToken(w http.ResponseWriter, r *http.Request) {
 	c, err := g.client(r.Context(), q.Get("client_id"))
 	var refused *Refusal
 	if errors.As(err, &refused) {
-		oauthError(w, http.StatusUnauthorized, "invalid_client", refused.Detail)
+		oauthError(w, http.StatusBadRequest, "invalid_client", refused.Detail)
 		return
 	}
 	if err != nil {
