@@ -94,15 +94,15 @@ func (m *Methods) emailQuery(ctx context.Context, c *jmap.Call, args *jmap.Query
 	if err != nil {
 		return nil, err
 	}
-	state, err := m.queryState(ctx, a, e, q)
+	states, err := m.moment(ctx, a, e)
 	if err != nil {
 		return nil, methodError(err)
 	}
-	r, err := m.result(ctx, a, e, q)
+	r, err := m.result(ctx, a, e, q, states)
 	if err != nil {
 		return nil, methodError(err)
 	}
-	out := &jmap.QueryResult{QueryState: state.String(), CanCalculateChanges: true, Total: r.len()}
+	out := &jmap.QueryResult{QueryState: q.state(states).String(), CanCalculateChanges: true, Total: r.len()}
 	anchor := -1
 	if args.Anchor != "" {
 		id, err := mailstore.ParseEmailID(string(args.Anchor))
@@ -180,23 +180,26 @@ func parseQueryState(text string, threads bool) (queryState, error) {
 	return s, nil
 }
 
-// queryState returns the state of a query, and keeps the messages as they are now for who
-// asks what changed since.
-func (m *Methods) queryState(ctx context.Context, a *access.Account, e *mailstore.Emails, q *emailQuery) (queryState, error) {
+// moment returns the states of e, and keeps e for who asks what changed since.
+func (m *Methods) moment(ctx context.Context, a *access.Account, e *mailstore.Emails) (mailstore.States, error) {
 	states, err := e.States(ctx)
-	if err != nil {
-		return queryState{}, err
+	if err == nil {
+		m.results.hold(owner{a.ID(), a.Reader.ID}, states.Emails.String(), e)
 	}
-	m.results.hold(owner{a.ID(), a.Reader.ID}, states.Emails.String(), e)
-	s := queryState{emails: states.Emails}
-	if q.threads() {
-		s.threads = &states.Threads
-	}
-	return s, nil
+	return states, err
 }
 
-// result finds the messages of a query, in order.
-func (m *Methods) result(ctx context.Context, a *access.Account, e *mailstore.Emails, q *emailQuery) (*result, error) {
+// state is the state of the query's result.
+func (q *emailQuery) state(s mailstore.States) queryState {
+	out := queryState{emails: s.Emails}
+	if q.threads() {
+		out.threads = &s.Threads
+	}
+	return out
+}
+
+// result finds the messages of a query, in order; states are those of e.
+func (m *Methods) result(ctx context.Context, a *access.Account, e *mailstore.Emails, q *emailQuery, states mailstore.States) (*result, error) {
 	oldest, byArrival := q.sort.received()
 	if box, only := q.filter.onlyMailbox(); only && byArrival && !q.collapse {
 		return &result{e: e, received: e.Received(box), plain: true, oldest: oldest}, nil
@@ -210,7 +213,7 @@ func (m *Methods) result(ctx context.Context, a *access.Account, e *mailstore.Em
 	if err != nil {
 		return nil, err
 	}
-	r := &result{e: e, members: members}
+	r := &result{e: e, states: states, members: members}
 	list, err := arrange(ctx, e, q, members, false)
 	if err != nil {
 		return nil, err
@@ -245,7 +248,7 @@ func (m *Methods) members(ctx context.Context, a *access.Account, e *mailstore.E
 	for p := range base.All() {
 		places = append(places, p)
 	}
-	v, err := m.evaluate(ctx, a.Account, e, q.filter, false)
+	v, err := m.evaluate(ctx, a.Account, e, q.filter, len(places))
 	if err != nil {
 		return nil, err
 	}
@@ -258,11 +261,7 @@ const forwardMax = 2000
 
 // forward makes the members of a result those of another moment.
 func (m *Methods) forward(ctx context.Context, a *access.Account, old *result, e *mailstore.Emails, q *emailQuery) (placeSet, error) {
-	states, err := old.e.States(ctx)
-	if err != nil {
-		return nil, err
-	}
-	touched, err := touchedSince(ctx, e, queryState{states.Emails, &states.Threads}, q.filter.uses.threads)
+	touched, err := touchedSince(ctx, e, queryState{old.states.Emails, &old.states.Threads}, q.filter.uses.threads)
 	if err != nil {
 		return nil, err
 	}
@@ -287,7 +286,7 @@ func (m *Methods) forward(ctx context.Context, a *access.Account, old *result, e
 	if len(places) == 0 {
 		return set, nil
 	}
-	v, err := m.evaluate(ctx, a.Account, e, q.filter, true)
+	v, err := m.evaluate(ctx, a.Account, e, q.filter, len(places))
 	if err != nil {
 		return nil, err
 	}

@@ -117,15 +117,15 @@ func (m *Methods) emailQueryChanges(ctx context.Context, c *jmap.Call, args *jma
 	if err != nil {
 		return nil, changesError(err)
 	}
-	now, err := m.queryState(ctx, a, e, q)
+	states, err := m.moment(ctx, a, e)
 	if err != nil {
 		return nil, methodError(err)
 	}
-	r, err := m.result(ctx, a, e, q)
+	r, err := m.result(ctx, a, e, q, states)
 	if err != nil {
 		return nil, methodError(err)
 	}
-	out := &jmap.QueryChangesResult{NewQueryState: now.String(), Total: r.len()}
+	out := &jmap.QueryChangesResult{NewQueryState: q.state(states).String(), Total: r.len()}
 	old := m.results.at(owner{a.ID(), a.Reader.ID}, since.emails.String())
 	if old != nil && q.mutable() && len(q.filter.texts) == 0 && !q.filter.uses.structure {
 		err = m.exactChanges(ctx, a, q, t, old, r, out)
@@ -203,11 +203,12 @@ type standing struct {
 
 // standing finds which of the messages that changed are in a query's result at one moment.
 func (m *Methods) standing(ctx context.Context, a *access.Account, q *emailQuery, t *touched, e *mailstore.Emails) (map[mailstore.EmailID]standing, error) {
-	v, err := m.evaluate(ctx, a.Account, e, q.filter, true)
+	places := t.in(e, q.threads())
+	v, err := m.evaluate(ctx, a.Account, e, q.filter, len(places))
 	if err != nil {
 		return nil, err
 	}
-	members, err := v.matches(ctx, t.in(e, q.threads()))
+	members, err := v.matches(ctx, places)
 	if err != nil {
 		return nil, err
 	}

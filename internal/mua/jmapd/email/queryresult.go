@@ -10,6 +10,7 @@ import (
 // result is the messages of a query in order, at one moment; it is not changed.
 type result struct {
 	e        *mailstore.Emails
+	states   mailstore.States   // of e, but for a plain one
 	received mailstore.Received // of a plain one
 	plain    bool               // all of a mailbox, or of the account, as they were received
 	oldest   bool               // of a plain one: the oldest first

@@ -22,7 +22,7 @@ type evaluation struct {
 	e       *mailstore.Emails
 	account *mailstore.Account
 	filter  *emailFilter
-	few     bool // only some messages are asked for: threads are gone through one by one
+	few     bool // only some messages are asked about: threads are gone through one by one
 	found   *search.Found
 	place   search.Place // of the message at hand in the index
 	at      int          // the message that place is of
@@ -31,10 +31,16 @@ type evaluation struct {
 	test    func(place int) search.State
 }
 
-// evaluate prepares to decide on messages.
-func (m *Methods) evaluate(ctx context.Context, a *mailstore.Account, e *mailstore.Emails, f *emailFilter, few bool) (*evaluation, error) {
-	v := &evaluation{methods: m, e: e, account: a, filter: f, few: few, at: -1}
-	if len(f.texts) > 0 {
+// lookedIntoFirst is how many messages are rather read than looked up in the index.
+const lookedIntoFirst = 8
+
+// fewMessages is how many messages are so few that what is told of all at once is not made.
+const fewMessages = 2000
+
+// evaluate prepares to decide on n messages.
+func (m *Methods) evaluate(ctx context.Context, a *mailstore.Account, e *mailstore.Emails, f *emailFilter, n int) (*evaluation, error) {
+	v := &evaluation{methods: m, e: e, account: a, filter: f, few: n <= fewMessages, at: -1}
+	if len(f.texts) > 0 && n > lookedIntoFirst {
 		queries := make([]*search.Query, len(f.texts))
 		for i, t := range f.texts {
 			queries[i] = t.query
