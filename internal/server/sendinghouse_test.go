@@ -29,6 +29,7 @@ import (
 	"postroad/internal/mta/submit"
 	"postroad/internal/mua/jmapd/access"
 	"postroad/internal/mua/jmapd/sending"
+	"postroad/internal/objects"
 	"postroad/jmap"
 	"postroad/message"
 	"postroad/smtp"
@@ -66,6 +67,7 @@ func newOffice(t testing.TB, engine kv.Engine, bodies blob.Store) *office {
 	s.Directory, err = directory.Open(context.Background(), directory.Options{Engine: engine, Committer: s.Committer, Clock: s.Clock})
 	o.must(err)
 	s.Mail = mailstore.New(mailstore.Options{Committer: s.Committer, Clock: s.Clock, Passing: s.passing, Log: s.log})
+	s.Objects = &objects.Store{Committer: s.Committer, Clock: s.Clock}
 	o.must(s.openScripts(context.Background()))
 	o.must(s.openOutbox(context.Background()))
 	o.openQueue()
