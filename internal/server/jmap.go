@@ -31,7 +31,7 @@ func (s *Server) openJMAP() error {
 		RedirectsMax: sieve.RedirectsMax, Implementation: "postroad"})
 	var err error
 	s.jmap, err = jmapd.New(context.Background(), jmapd.Options{
-		House: house, Authenticate: s.authenticate, Origin: s.origin,
+		House: house, Authenticate: s.authenticate, Lives: s.gate.Lives, Origin: s.origin,
 		Parts: []jmapd.Part{
 			s.email,
 			sending.New(house, sending.Options{Outbox: s.Outbox, Submitter: s.submitter(), EmailSet: set, Extensions: submit.Extensions,
