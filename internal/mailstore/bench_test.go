@@ -18,14 +18,17 @@ const benchCount = 100_000
 var allUIDs = imap.UIDSet{{First: 1, Last: ^uint32(0)}}
 
 // big is a mailbox of benchCount messages on disk. Their bodies are one and the same.
-func big(b *testing.B) *fixture {
+func big(b *testing.B) *fixture { return bigOf(b, benchCount) }
+
+// bigOf is big with so many messages.
+func bigOf(b *testing.B, count int) *fixture {
 	engine, blobs := engines["diskkv"](b)
 	f := &fixture{TB: b, s: newStore(b, engine, blobs)}
 	f.a = f.account(1, Quota{})
 	inbox := f.box("INBOX").ID
-	for at := 0; at < benchCount; at += 2000 {
+	for at := 0; at < count; at += 2000 {
 		var in []*Incoming
-		for i := range 2000 {
+		for i := range min(2000, count-at) {
 			in = append(in, f.message(benchText(at+i)))
 		}
 		// As deliveries do it: each an entry of its own, but many in a commit.

@@ -25,7 +25,8 @@ type emailsCell struct {
 
 	mu      sync.Mutex // one refresh at a time
 	views   map[MailboxID]*View
-	dropped bool // not in the cache any more
+	bad     MailboxID // its view is to be closed: the mailbox is gone, or another one
+	dropped bool      // not in the cache any more
 
 	statesMu sync.Mutex
 	states   knownStates // of statesMu
@@ -153,6 +154,11 @@ func (c *emailsCell) refresh(ctx context.Context, r Reader) (*Emails, error) {
 		return nil, err
 	}
 	snap, now, err := c.read(ctx, t, s)
+	if v := c.views[c.bad]; v != nil {
+		v.Close()
+		delete(c.views, c.bad)
+	}
+	c.bad = 0
 	if err != nil {
 		return nil, err
 	}
@@ -245,8 +251,7 @@ func (c *emailsCell) read(ctx context.Context, t *Tree, s *sight) (_ kv.Snapshot
 			}
 		}
 		if now.snapshots[id], err = c.views[id].at(snap); err != nil {
-			c.views[id].Close()
-			delete(c.views, id)
+			c.bad = id
 			return nil, nil, err
 		}
 	}

@@ -274,6 +274,29 @@ func (e *setEntry) flags() Flags {
 	return f
 }
 
+// chunk reads a chunk, for a guest with its entries: those in memory have his own \Seen.
+func (s *setting) chunk(mailbox MailboxID, n uint32) (*chunk, error) {
+	if s.reader == 0 {
+		return readChunk(s.snap, mailbox, n)
+	}
+	first := max(1, n<<chunkBits)
+	read, err := readChunks(s.snap, mailbox, imap.UIDSet{{First: first, Last: n<<chunkBits | (chunkSize - 1)}}, 1)
+	if err != nil {
+		return nil, err
+	}
+	return read[0], nil
+}
+
+// enter lays an entry under the state of its chunk: as it is in memory, which is as it was
+// added where the state says nothing of it.
+func (s *setting) enter(c *chunk, at Location) {
+	box := s.emails.Snapshot(at.Mailbox)
+	if i, found := box.Index(at.UID); found && !c.slot(at.UID).there {
+		row := box.Row(i)
+		c.enter(&row)
+	}
+}
+
 // entry reads an entry. errAgain where it is not there any more.
 func (s *setting) entry(at Location, id MessageID) (*setEntry, error) {
 	b, err := s.box(at.Mailbox)
@@ -283,14 +306,16 @@ func (s *setting) entry(at Location, id MessageID) (*setEntry, error) {
 	n := at.UID >> chunkBits
 	c := b.chunks[n]
 	if c == nil {
-		first := max(1, n<<chunkBits)
-		read, err := readChunks(s.snap, at.Mailbox, imap.UIDSet{{First: first, Last: n<<chunkBits | (chunkSize - 1)}}, 1)
+		read, err := s.chunk(at.Mailbox, n)
 		if err != nil {
 			return nil, err
 		}
-		c = &setChunk{chunk: read[0]}
+		c = &setChunk{chunk: read}
 		b.chunks[n] = c
 		s.chunks++
+	}
+	if s.reader == 0 {
+		s.enter(c.chunk, at)
 	}
 	e := &setEntry{box: b, chunk: c, slot: c.slot(at.UID)}
 	if !e.slot.live() || e.slot.ID != id {
