@@ -29,6 +29,9 @@ type States map[ID]map[string]string
 // pushed as one change, and still within the tenth of a second that a push may take.
 const pushGap = 50 * time.Millisecond
 
+// FormatStateChange writes a StateChange object (RFC 8620, 7.1).
+func FormatStateChange(changed States) []byte { return new(Follower).format(changed, false) }
+
 // stateChange is a StateChange object (RFC 8620, 7.1).
 type stateChange struct {
 	AtType    string `json:"@type"`
@@ -64,14 +67,18 @@ func (s States) digests() []digest {
 	return list
 }
 
-// follower is what one client has seen, and which types it wants to see.
-type follower struct {
+// Follower is what one client has seen, and which types it wants to see. It is small, and
+// not to be used by several at once.
+type Follower struct {
 	types []string // nil: all
 	seen  []digest // in order
 }
 
-// changes returns the states that the client has not seen, and takes them as seen.
-func (f *follower) changes(now States) States {
+// NewFollower returns one that wants to see some types, nil: all, and has seen nothing.
+func NewFollower(types []string) *Follower { return &Follower{types: types} }
+
+// Changes returns the states that the client has not seen, and takes them as seen.
+func (f *Follower) Changes(now States) States {
 	changed := States{}
 	for account, types := range now {
 		for kind, state := range types {
@@ -102,7 +109,7 @@ const (
 
 // token writes what the client has seen: what RFC 8620, 7.3, has as the id of an event and
 // RFC 8887, 4.3.5.1, as pushState.
-func (f *follower) token() string {
+func (f *Follower) token() string {
 	var raw []byte
 	for _, d := range f.seen {
 		raw = binary.BigEndian.AppendUint64(raw, uint64(d))
@@ -116,9 +123,9 @@ func (f *follower) token() string {
 	return string(tokenSum) + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// resume makes f a follower that has seen what a token says. One that is not ours says
+// resume makes f a Follower that has seen what a token says. One that is not ours says
 // nothing: the client is told everything.
-func (f *follower) resume(token string, now States) {
+func (f *Follower) resume(token string, now States) {
 	f.seen = nil
 	if token == "" {
 		return
@@ -127,7 +134,7 @@ func (f *follower) resume(token string, now States) {
 	switch {
 	case err != nil || len(raw) > tokenMax*digestSize:
 	case token[0] == tokenSum:
-		all := follower{seen: now.digests()}
+		all := Follower{seen: now.digests()}
 		if all.token() == token {
 			f.seen = all.seen
 		}
@@ -140,7 +147,7 @@ func (f *follower) resume(token string, now States) {
 }
 
 // format writes a StateChange.
-func (f *follower) format(changed States, withToken bool) []byte {
+func (f *Follower) format(changed States, withToken bool) []byte {
 	c := stateChange{AtType: "StateChange", Changed: changed}
 	if withToken {
 		c.PushState = f.token()
@@ -157,10 +164,32 @@ type streams struct {
 	gate
 	end chan struct{} // closed by Shutdown
 
-	mu      sync.Mutex
-	ended   bool                 // mu
-	sockets map[*socket]struct{} // mu
-	wait    sync.WaitGroup       // for the sockets
+	mu    sync.Mutex
+	ended bool                   // mu
+	open  map[streaming]struct{} // mu; those that the HTTP server no longer knows of
+	wait  sync.WaitGroup         // for them
+}
+
+// streaming is a stream that the HTTP server no longer knows of.
+type streaming interface{ end(ctx context.Context) }
+
+// add counts one in; false: it is too late.
+func (t *streams) add(k streaming) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return false
+	}
+	t.open[k] = struct{}{}
+	t.wait.Add(1)
+	return true
+}
+
+func (t *streams) remove(k streaming) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, k)
+	t.wait.Done()
 }
 
 // Shutdown ends all streams; requests under way on a WebSocket are answered first, while
@@ -172,8 +201,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		t.ended = true
 		close(t.end)
 	}
-	for k := range t.sockets {
-		go k.finish(ctx)
+	for k := range t.open {
+		go k.end(ctx)
 	}
 	t.mu.Unlock()
 	done := make(chan struct{})
@@ -184,6 +213,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Streams is the number of open EventSources and WebSockets.
+func (s *Server) Streams() int {
+	g := &s.streams.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 0
+	for _, of := range g.users {
+		n += of
+	}
+	return n
 }
 
 // recheck tells whether the user of a stream may still have it.

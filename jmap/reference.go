@@ -11,11 +11,11 @@ import (
 // Limits of the result references of one request (RFC 8620, 3.7). A reference that names a
 // response which itself was made by references can grow without end; these are the end.
 const (
-	referenceOctetsMax   = 16 << 20  // put into arguments
-	referenceElementsMax = 100_000   // gathered by "*"
-	referenceScanMax     = 256 << 20 // of responses looked through
-	referencePathMax     = 1 << 10   // octets of a path
-	referenceTokensMax   = 32        // of a path
+	referenceOctetsMax   = 16 << 20 // put into arguments
+	referenceElementsMax = 100_000  // gathered by "*"
+	referenceScanMax     = 64 << 20 // of responses looked through
+	referencePathMax     = 1 << 10  // octets of a path
+	referenceTokensMax   = 32       // of a path
 )
 
 // errReference is a reference that does not resolve, or to too much.

@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -116,7 +117,7 @@ func New(o Options) *Server {
 	s := &Server{o: o, limits: o.Limits, log: o.Log, methods: map[string]Method{}, capabilities: map[string]any{}}
 	s.limits.fill()
 	s.streams.end = make(chan struct{})
-	s.streams.sockets = map[*socket]struct{}{}
+	s.streams.open = map[streaming]struct{}{}
 	for _, m := range append([]Method{echo}, o.Methods...) {
 		s.methods[m.Name] = m
 	}
@@ -206,11 +207,33 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) *Problem {
 		w.Header().Set("Allow", methods)
 		return problem(http.StatusMethodNotAllowed, "%s is possible here", methods)
 	}
-	user, err := s.o.Authenticate(w, r)
+	var user any
+	var err error
+	aside(func() { user, err = s.o.Authenticate(w, r) })
 	if err != nil {
 		return s.failed("authentication", err)
 	}
 	return h(w, r, user)
+}
+
+// aside runs f on a stack of its own, which goes away with what f needed of it: a stack that
+// has once grown stays large while the goroutine of a stream waits for hours. A panic of f is
+// the caller's.
+func aside(f func()) {
+	done := make(chan any)
+	go func() {
+		defer func() {
+			v := recover()
+			if v != nil && v != http.ErrAbortHandler {
+				v = fmt.Sprintf("%v, at\n%s", v, debug.Stack())
+			}
+			done <- v
+		}()
+		f()
+	}()
+	if v := <-done; v != nil {
+		panic(v)
+	}
 }
 
 // serveAPI answers a Request with a Response (RFC 8620, 3.1).

@@ -401,3 +401,20 @@ func TestPanicIsCounted(t *testing.T) {
 		t.Errorf("%d %s, %d panics", w.Code, w.Body, y.panics.Load())
 	}
 }
+
+// TestPanicOutsideOfMethods ends a request without an answer, and nothing else.
+func TestPanicOutsideOfMethods(t *testing.T) {
+	y := newToy()
+	var told string
+	s := y.server(func(o *Options) {
+		o.Authenticate = func(http.ResponseWriter, *http.Request) (any, error) { panic("no directory") }
+		o.Panicked = func(v any, _ []byte) { told = fmt.Sprint(v) }
+	})
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler || !strings.Contains(told, "no directory") || !strings.Contains(told, "server_test.go") {
+			t.Errorf("%v; told of %q", v, told)
+		}
+	}()
+	ask(s, "GET", pathSession, "")
+	t.Error("it is answered")
+}

@@ -30,7 +30,7 @@ type socket struct {
 	mu       sync.Mutex
 	finished bool           // mu; no further message is answered
 	work     sync.WaitGroup // messages and pushes under way; added to under mu
-	push     *follower      // mu; nil: not enabled
+	push     *Follower      // mu; nil: not enabled
 	stop     func()         // mu; ends the watch
 	dirty    bool           // mu; something may have changed
 	pushing  bool           // mu; a goroutine is at it
@@ -47,18 +47,27 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, user any
 	if !ok {
 		return problem(http.StatusTooManyRequests, "%d streams at once are possible", s.limits.ConcurrentStreams)
 	}
-	defer leave()
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
+		leave()
 		return nil // it has been answered
 	}
 	conn.SetReadLimit(-1) // ours is answered as RFC 8887, 4.3.4, has it
 	k := &socket{s: s, conn: conn, user: user}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
-	defer conn.CloseNow()
-	if s.streams.add(k) {
-		k.run()
+	if !s.streams.add(k) {
+		conn.CloseNow()
+		leave()
+		return nil
 	}
+	// A goroutine of its own has a small stack, and nothing of the HTTP server is held.
+	go func() {
+		defer s.streams.remove(k)
+		defer leave()
+		defer conn.CloseNow()
+		defer k.survive()
+		k.run()
+	}()
 	return nil
 }
 
@@ -74,28 +83,9 @@ func offers(fields []string, name string) bool {
 	return false
 }
 
-// add counts a socket in; false: it is too late.
-func (t *streams) add(k *socket) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.ended {
-		return false
-	}
-	t.sockets[k] = struct{}{}
-	t.wait.Add(1)
-	return true
-}
-
-func (t *streams) remove(k *socket) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.sockets, k)
-	t.wait.Done()
-}
-
 // run reads messages until the client goes, and waits for what they began.
 func (k *socket) run() {
-	defer k.s.streams.remove(k)
+	defer k.work.Wait()
 	k.mu.Lock()
 	k.beat = time.AfterFunc(k.s.limits.KeepAlive, k.keepAlive)
 	k.mu.Unlock()
@@ -107,11 +97,10 @@ func (k *socket) run() {
 	k.disable()
 	k.beat.Stop()
 	k.mu.Unlock()
-	k.work.Wait()
 }
 
-// finish lets what is under way end, then closes the connection.
-func (k *socket) finish(ctx context.Context) {
+// end implements streaming: it lets what is under way end, then closes the connection.
+func (k *socket) end(ctx context.Context) {
 	k.mu.Lock()
 	k.finished = true
 	k.disable()
@@ -346,7 +335,7 @@ func (k *socket) write(raw []byte) bool {
 
 // enable begins to push (RFC 8887, 4.3.5.2).
 func (k *socket) enable(m *message) {
-	f := &follower{types: m.types}
+	f := &Follower{types: m.types}
 	k.mu.Lock()
 	watching := k.stop != nil
 	k.mu.Unlock()
@@ -433,7 +422,7 @@ func (k *socket) pushChanges() {
 	k.mu.Lock()
 	var raw []byte
 	if k.push != nil {
-		if changed := k.push.changes(now); len(changed) > 0 {
+		if changed := k.push.Changes(now); len(changed) > 0 {
 			raw = k.push.format(changed, true)
 		}
 	}

@@ -21,6 +21,10 @@ imaps = ["$HOST:$((P+993))"]
 pop3 = ["$HOST:$((P+110))"]
 pop3s = ["$HOST:$((P+995))"]
 sieve = []
+https = ["$HOST:$((P+443))"]
+http = ["$HOST:$((P+80))"]
+[limits]
+user_connections = 200
 [[tls.certificate]]
 certificate = "$DIR/cert.pem"
 key = "$DIR/key.pem"
@@ -41,7 +45,7 @@ C
 	: > "$DIR/env"
 	put NAME=postroad VERSION="$("$POSTROAD" version | head -1)" SMTP=$HOST:$((P+25)) SUBMISSION=$HOST:$((P+587)) SUBMISSIONS=$HOST:$((P+465)) \
 		LMTP=$HOST:$((P+24)) IMAP=$HOST:$((P+143)) IMAPS=$HOST:$((P+993)) POP3=$HOST:$((P+110)) LOGIN=u%d@bench.test TO=u%d@bench.test FROM=sender%d@remote.example PASS=$PASS \
-		PIDS=$pid DATA="$DIR/data" DURABILITY="default: body and keys synced in one group commit before 250"
+		HTTP=$HOST:$((P+80)) HTTPS=$HOST:$((P+443)) PIDS=$pid DATA="$DIR/data" DURABILITY="default: body and keys synced in one group commit before 250"
 	waitport $HOST:$((P+143)) $HOST:$((P+25))
 	"$POSTROAD" --config "$DIR/postroad.toml" domain add bench.test >> "$DIR/setup.log" 2>&1
 	for u in $(users); do

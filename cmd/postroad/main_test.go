@@ -32,7 +32,7 @@ func home(t *testing.T) (file, data string) {
 	data = filepath.Join(dir, "data")
 	file = filepath.Join(dir, "postroad.toml")
 	text := fmt.Sprintf("hostname = \"mail.example.test\"\ndata_directory = %q\nuser = \"nobody\"\n[limits]\ndisk_reserve = \"1MB\"\n"+
-		"[listen]\nsmtp = []\nsubmission = []\nsubmissions = []\nimap = []\nimaps = []\npop3 = []\npop3s = []\nsieve = []\n", data)
+		"[listen]\nsmtp = []\nsubmission = []\nsubmissions = []\nimap = []\nimaps = []\npop3 = []\npop3s = []\nsieve = []\nhttps = []\n", data)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,9 @@ func (c *Config) checkListen() error {
 			if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {
 				return bad(l.key, "%q: the host must be an IP address, localhost, or empty for all", a)
 			}
+			if ip, err := netip.ParseAddr(host); l.key == "listen.http" && host != "localhost" && (err != nil || !ip.IsLoopback()) {
+				return bad(l.key, "%q: without TLS only on a loopback address; use listen.https", a)
+			}
 		}
 	}
 	return nil
@@ -88,7 +91,7 @@ func (l *Listen) all() []door {
 		{"listen.smtp", l.SMTP}, {"listen.submission", l.Submission}, {"listen.submissions", l.Submissions},
 		{"listen.lmtp", l.LMTP}, {"listen.imap", l.IMAP}, {"listen.imaps", l.IMAPS},
 		{"listen.pop3", l.POP3}, {"listen.pop3s", l.POP3S}, {"listen.sieve", l.Sieve},
-		{"listen.metrics", l.Metrics},
+		{"listen.https", l.HTTPS}, {"listen.http", l.HTTP}, {"listen.metrics", l.Metrics},
 	}
 }
 

@@ -29,7 +29,7 @@ func Default() *Config {
 		Listen: Listen{
 			SMTP: []string{":25"}, Submission: []string{":587"}, Submissions: []string{":465"}, LMTP: []string{},
 			IMAP: []string{":143"}, IMAPS: []string{":993"}, POP3: []string{":110"}, POP3S: []string{":995"},
-			Sieve:   []string{":4190"},
+			Sieve: []string{":4190"}, HTTPS: []string{":443"}, HTTP: []string{},
 			Metrics: []string{},
 		},
 		TLS:   TLS{MinVersion: "1.2"},

@@ -75,6 +75,11 @@ type Listen struct {
 	POP3S []string `toml:"pop3s"`
 	// ManageSieve, by which users change their filters, TLS by STARTTLS (RFC 5804), port 4190.
 	Sieve []string `toml:"sieve"`
+	// HTTPS: JMAP (RFC 8620), by HTTP/1.1 and HTTP/2, port 443.
+	HTTPS []string `toml:"https"`
+	// The same without TLS, only on loopback addresses: for a reverse proxy on this machine,
+	// which trust.proxy must name for its X-Forwarded-For, -Proto and -Host to count.
+	HTTP []string `toml:"http"`
 	// Metrics for Prometheus over HTTP, /metrics. Off unless set; it has no log-in.
 	Metrics []string `toml:"metrics"`
 }
@@ -112,10 +117,14 @@ type DNS struct {
 type Trust struct {
 	// Networks whose hosts may relay through port 25 without log-in.
 	Relay []netip.Prefix `toml:"relay"`
-	// Networks of load balancers that begin each connection with the PROXY protocol.
+	// Networks of load balancers that begin each connection with the PROXY protocol, and of
+	// reverse proxies in front of HTTP, whose X-Forwarded fields are believed.
 	Proxy []netip.Prefix `toml:"proxy"`
 	// Networks of filters in front that may use XCLIENT.
 	XCLIENT []netip.Prefix `toml:"xclient"`
+	// Networks where push services may be that are not of the open Internet. Without this
+	// no user can have us connect to a private or loopback address.
+	Push []netip.Prefix `toml:"push"`
 }
 
 // Login has the rules of log-ins.

@@ -18,3 +18,7 @@ func Lives(snap kv.Snapshot) error {
 	}
 	return storageError("open account", err)
 }
+
+// Shares is the space that moves when somebody of a scope shares something with others, or
+// no longer does: for those who watch what a reader may see.
+func Shares(scope string) kv.Space { return shareSpace(scope) }

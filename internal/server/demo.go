@@ -57,7 +57,7 @@ func (d *Demo) Config() *config.Config {
 	c.Hostname = "mail." + demoDomain
 	c.DataDirectory = d.dir
 	c.Listen = config.Listen{SMTP: at(25), Submission: at(587), Submissions: at(465), LMTP: at(24),
-		IMAP: at(143), IMAPS: at(993), POP3: at(110), POP3S: at(995), Sieve: at(4190)}
+		IMAP: at(143), IMAPS: at(993), POP3: at(110), POP3S: at(995), Sieve: at(4190), HTTPS: at(443)}
 	return c
 }
 
@@ -181,7 +181,10 @@ A message from a stranger's server, and what became of it:
   curl -s --cacert {{.Certificate}} -u alice@{{.Domain}} 'imaps://localhost:{{.IMAPS}}/INBOX;MAILINDEX=*'
 
 Also: submission with STARTTLS {{.Submission}}, IMAP {{.IMAP}}, POP3 {{.POP3}} and {{.POP3S}} (TLS), LMTP {{.LMTP}},
-ManageSieve {{.Sieve}}.
+ManageSieve {{.Sieve}}. JMAP, for programs that speak it, begins at https://localhost:{{.HTTPS}}/.well-known/jmap:
+
+  curl -s --cacert {{.Certificate}} -u alice@{{.Domain}} https://localhost:{{.HTTPS}}/.well-known/jmap
+
 To administer it: postroad --config {{.File}} account list
 `))
 
@@ -202,6 +205,6 @@ func (d *Demo) Explain(w io.Writer, s *Server) error {
 	return explanation.Execute(w, map[string]any{
 		"Domain": demoDomain, "Dir": d.dir, "File": file, "Users": users, "Certificate": s.Certs.File(),
 		"SMTP": d.port(25), "Submission": d.port(587), "Submissions": d.port(465), "LMTP": d.port(24),
-		"IMAP": d.port(143), "IMAPS": d.port(993), "POP3": d.port(110), "POP3S": d.port(995), "Sieve": d.port(4190),
+		"IMAP": d.port(143), "IMAPS": d.port(993), "POP3": d.port(110), "POP3S": d.port(995), "Sieve": d.port(4190), "HTTPS": d.port(443),
 	})
 }

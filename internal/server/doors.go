@@ -39,6 +39,8 @@ func (s *Server) door(l Listener) (running, error) {
 		return s.pop3Door(l), nil
 	case DoorSieve:
 		return s.sieveDoor(l), nil
+	case DoorHTTPS, DoorHTTP:
+		return s.httpDoor(l), nil
 	case DoorMetrics:
 		return s.metricsDoor(l), nil
 	}

@@ -36,7 +36,11 @@ func newLimiter(allMax, addressMax int) *limiter {
 
 // admit counts a connection in; done counts it out.
 func (l *limiter) admit(c net.Conn) (done func(), err error) {
-	network := networkOf(clientAddr(c.RemoteAddr()))
+	return l.enter(networkOf(clientAddr(c.RemoteAddr())), l.addressMax)
+}
+
+// enter counts a connection of a network in, which may have so many without log-in.
+func (l *limiter) enter(network netip.Prefix, addressMax int) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.addresses[network]
@@ -46,7 +50,7 @@ func (l *limiter) admit(c net.Conn) (done func(), err error) {
 	switch {
 	case l.all >= l.allMax:
 		return nil, errTooMany
-	case p.open-p.loggedIn >= l.addressMax:
+	case p.open-p.loggedIn >= addressMax:
 		return nil, errTooManyAddress
 	}
 	l.addresses[network] = p
@@ -68,10 +72,12 @@ func (l *limiter) leave(network netip.Prefix) {
 }
 
 // loggedIn notes that one connection of the address has.
-func (l *limiter) loggedIn(client netip.Addr) {
+func (l *limiter) loggedIn(client netip.Addr) { l.loggedInNetwork(networkOf(client)) }
+
+func (l *limiter) loggedInNetwork(network netip.Prefix) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.addresses[networkOf(client)]; p != nil {
+	if p := l.addresses[network]; p != nil {
 		p.loggedIn = min(p.loggedIn+1, p.open)
 	}
 }

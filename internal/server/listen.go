@@ -30,6 +30,8 @@ const (
 	DoorPOP3        Door = "pop3"
 	DoorPOP3S       Door = "pop3s"
 	DoorSieve       Door = "sieve"
+	DoorHTTPS       Door = "https"
+	DoorHTTP        Door = "http"
 	DoorMetrics     Door = "metrics"
 )
 
@@ -97,7 +99,7 @@ func doorsOf(l *config.Listen) []doorAddresses {
 	return []doorAddresses{
 		{DoorSMTP, l.SMTP}, {DoorSubmission, l.Submission}, {DoorSubmissions, l.Submissions}, {DoorLMTP, l.LMTP},
 		{DoorIMAP, l.IMAP}, {DoorIMAPS, l.IMAPS}, {DoorPOP3, l.POP3}, {DoorPOP3S, l.POP3S},
-		{DoorSieve, l.Sieve}, {DoorMetrics, l.Metrics},
+		{DoorSieve, l.Sieve}, {DoorHTTPS, l.HTTPS}, {DoorHTTP, l.HTTP}, {DoorMetrics, l.Metrics},
 	}
 }
 

@@ -51,6 +51,8 @@ func (s *Server) figures() []figure {
 			return float64(free)
 		}},
 		{"panics_total", "Sessions that panicked.", true, func() float64 { return float64(s.panics.Load()) }},
+		{"http_requests_total", "Requests over HTTP.", true, func() float64 { return float64(s.asked.Load()) }},
+		{"jmap_streams", "Open event sources and WebSockets.", false, func() float64 { return float64(s.jmap.Streams()) }},
 		{"connections", "Connections of mail programs.", false, func() float64 {
 			s.limiter.mu.Lock()
 			defer s.limiter.mu.Unlock()

@@ -24,6 +24,7 @@ import (
 	"postroad/internal/config"
 	"postroad/internal/mda/imapd"
 	"postroad/internal/mda/pop3d"
+	"postroad/internal/mua/jmapd"
 	"postroad/internal/telemetry"
 )
 
@@ -79,7 +80,9 @@ type Server struct {
 
 	imap    *imapd.Backend
 	pop3    *pop3d.Backend
+	jmap    *jmapd.Server
 	limiter *limiter
+	asked   atomic.Int64 // requests over HTTP
 	panics  atomic.Int64
 	started time.Time
 	doors   []running
@@ -123,6 +126,9 @@ func (s *Server) build() error {
 		return err
 	}
 	s.backends()
+	if err := s.openJMAP(); err != nil {
+		return fmt.Errorf("JMAP: %w", err)
+	}
 	for _, l := range s.Listeners {
 		if l.Door == DoorAdmin {
 			continue
@@ -159,7 +165,7 @@ func (s *Server) run(ctx context.Context, ready func(*Server)) error {
 		run  func(context.Context) error
 	}{
 		{"certificates", s.Certs.Run}, {"mail store", s.Mail.Run}, {"queue", s.Queue.Run}, {"trace", s.trimTraces},
-		{"memory", giveMemoryBack},
+		{"memory", giveMemoryBack}, {"push", s.jmap.Run},
 		{"collector", func(ctx context.Context) error { s.Collector.Run(ctx); return nil }},
 		{"administration", func(ctx context.Context) error { return verbs.Serve(ctx, s.Listeners[0]) }},
 	} {

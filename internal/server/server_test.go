@@ -66,7 +66,7 @@ func startDemo(t *testing.T, dir string, change ...func(*config.Config)) *demoSe
 	d := NewDemo(dir, 0)
 	c := d.Config()
 	any := []string{"127.0.0.1:0"}
-	c.Listen = config.Listen{SMTP: any, Submission: any, Submissions: any, LMTP: any, IMAP: any, IMAPS: any, POP3: any, POP3S: any, Sieve: any, Metrics: any}
+	c.Listen = config.Listen{SMTP: any, Submission: any, Submissions: any, LMTP: any, IMAP: any, IMAPS: any, POP3: any, POP3S: any, Sieve: any, HTTPS: any, HTTP: any, Metrics: any}
 	c.Limits.DiskReserve = 1 << 20
 	c.Login.FailureDelay = config.Duration(10 * time.Millisecond)
 	for _, f := range change {
@@ -352,7 +352,7 @@ func TestMetricsAndStatus(t *testing.T) {
 	if err := d.client.Call(t.Context(), "status", admin.Nothing{}, &s, nil); err != nil {
 		t.Fatal(err)
 	}
-	if s.Hostname != "mail.example.test" || s.Started.IsZero() || s.Queue.Submitted != 3 || len(s.Listeners) != 11 || s.Store.FreeBytes == 0 {
+	if s.Hostname != "mail.example.test" || s.Started.IsZero() || s.Queue.Submitted != 3 || len(s.Listeners) != 13 || s.Store.FreeBytes == 0 {
 		t.Errorf("%+v", s)
 	}
 }

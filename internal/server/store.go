@@ -22,6 +22,7 @@ import (
 	"postroad/internal/mailstore"
 	"postroad/internal/mda/rules"
 	"postroad/internal/mta/queue"
+	"postroad/internal/objects"
 	"postroad/internal/scripts"
 )
 
@@ -36,6 +37,7 @@ type Store struct {
 	Directory *directory.Store
 	Mail      *mailstore.Store
 	Scripts   *scripts.Store
+	Objects   *objects.Store
 	Rules     *rules.Runner
 	Collector *blob.Collector
 	Queue     *queue.Queue
@@ -140,6 +142,7 @@ func (s *Store) openDirectory(ctx context.Context) error {
 
 func (s *Store) openMail(context.Context) error {
 	s.Mail = mailstore.New(s.mailOptions())
+	s.Objects = &objects.Store{Committer: s.Committer, Clock: s.Clock}
 	return nil
 }
 

@@ -50,6 +50,7 @@ const (
 	PortPOP3        = 110
 	PortPOP3S       = 995
 	PortSieve       = 4190
+	PortHTTPS       = 443
 )
 
 var build struct {
@@ -121,7 +122,7 @@ func postroadConf(dir string, o PostroadOptions, c Cert) string {
 		key  string
 		port int
 	}{{"smtp", PortSMTP}, {"lmtp", PortLMTP}, {"submission", PortSubmission}, {"submissions", PortSubmissions},
-		{"imap", PortIMAP}, {"imaps", PortIMAPS}, {"pop3", PortPOP3}, {"pop3s", PortPOP3S}, {"sieve", PortSieve}} {
+		{"imap", PortIMAP}, {"imaps", PortIMAPS}, {"pop3", PortPOP3}, {"pop3s", PortPOP3S}, {"sieve", PortSieve}, {"https", PortHTTPS}} {
 		fmt.Fprintf(&b, "%s = [\"%s:%d\"]\n", d.key, o.Host, d.port)
 	}
 	fmt.Fprintf(&b, "[[tls.certificate]]\ncertificate = %q\nkey = %q\n", c.Cert, c.Key)
