@@ -240,6 +240,8 @@ func FuzzRecords(f *testing.F) {
 	f.Add((&chunk{}).put().Value)
 	f.Add(newChange(changeMailbox, 3))
 	f.Add(appendSet(newChange(changeFlags, 3), set("1:5,9")))
+	f.Add(append(newChange(changeLeft, 3), 9, 4, 0, 2, 0, 3))
+	f.Add(appendSet(append(newChange(changeSeen, 3), 0, 0, 0, 0, 0, 0, 0, 7), set("2:4")))
 	snap, err := memkv.New().Snapshot(f.Context(), "a/none") // holds no staged block
 	if err != nil {
 		f.Fatal(err)

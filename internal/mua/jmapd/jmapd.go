@@ -103,8 +103,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// collations by which parts sort (RFC 4790).
-var collations = []string{"i;ascii-numeric", "i;ascii-casemap", "i;unicode-casemap"}
+// collations are those by which all parts sort texts (RFC 4790): sort keys of mail are kept
+// for one.
+var collations = []string{"i;unicode-casemap"}
 
 // capabilityVAPID is that of RFC 9749.
 const capabilityVAPID = "urn:ietf:params:jmap:webpush-vapid"

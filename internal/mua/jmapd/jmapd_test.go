@@ -79,6 +79,10 @@ func (b oneBlob) OpenBlob(_ context.Context, u *access.User, a *access.Account, 
 	return memory{strings.NewReader("octets")}, nil
 }
 
+func (oneBlob) KeepBlob(context.Context, *mailflow.Unit, *access.User, *access.Account, jmap.ID, string) (blob.Body, error) {
+	return blob.Body{}, jmap.ErrBlobNotFound
+}
+
 type memory struct{ *strings.Reader }
 
 func (memory) Close() error { return nil }
