@@ -8,7 +8,9 @@ package own
 import (
 	"context"
 	"errors"
+	"sync"
 
+	"postroad/internal/kv/hlc"
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
 	"postroad/internal/objects"
@@ -23,19 +25,29 @@ const Capability = "urn:postroad:jmap:1"
 // Options are what the package is set up with. All are needed.
 type Options struct {
 	Outbox *outbox.Store // has for how long sending can be undone
+	// EmailQuery and EmailSet are Email/query and Email/set: what Email/setByQuery is made of.
+	EmailQuery, EmailSet jmap.Method
 }
 
 // Methods answers the methods. All may run at once.
 type Methods struct {
 	house *access.House
 	o     Options
+	wake  chan struct{} // tells Run that there is something to do
+
+	mu        sync.Mutex
+	preparing map[hlc.ID]bool // mu; jobs whose ids are being taken
 }
 
 // New returns the methods over a house.
-func New(h *access.House, o Options) *Methods { return &Methods{house: h, o: o} }
+func New(h *access.House, o Options) *Methods {
+	return &Methods{house: h, o: o, wake: make(chan struct{}, 1), preparing: map[hlc.ID]bool{}}
+}
 
 // Methods returns all methods of the package.
-func (m *Methods) Methods() []jmap.Method { return m.settingsMethods() }
+func (m *Methods) Methods() []jmap.Method {
+	return append(m.settingsMethods(), m.jobMethods()...)
+}
 
 // Session is the package's part of the session's capabilities.
 func (m *Methods) Session() map[string]any { return map[string]any{Capability: map[string]any{}} }
@@ -47,6 +59,7 @@ func (m *Methods) Capabilities(_ *access.User, a *access.Account) map[string]any
 	}
 	return map[string]any{Capability: map[string]any{
 		"maxSizeSettings": ValuesMax, "maxUndoSeconds": undoSecondsMax,
+		"maxJobs": JobsMax, "maxEmailsInJob": JobIDsMax,
 	}}
 }
 
@@ -55,8 +68,15 @@ func (m *Methods) States(ctx context.Context, a *access.Account) (map[string]str
 	if !a.Own {
 		return nil, nil
 	}
-	s, err := m.house.Objects.State(ctx, a.ID(), objects.Setting)
-	return map[string]string{"Settings": s.String()}, err
+	all := map[string]string{}
+	for name, kind := range map[string]objects.Kind{"Settings": objects.Setting, "Job": objects.Job} {
+		s, err := m.house.Objects.State(ctx, a.ID(), kind)
+		if err != nil {
+			return nil, err
+		}
+		all[name] = s.String()
+	}
+	return all, nil
 }
 
 // begin starts a /set: its result with the state before, stateMismatch where the client

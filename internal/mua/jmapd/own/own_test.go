@@ -19,6 +19,7 @@ import (
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/mua/jmapd/email"
 	"postroad/internal/objects"
 	"postroad/internal/outbox"
 	"postroad/jmap"
@@ -59,9 +60,15 @@ func newHouse(t testing.TB) *house {
 		must(t, err)
 		h.users[name] = &access.User{Principal: p}
 	}
-	h.m = New(h.access, Options{Outbox: h.outbox})
-	h.add(h.m.Methods())
+	h.add(email.New(h.access, email.Options{}).Methods())
+	h.restart()
 	return h
+}
+
+// restart is the methods after a restart of the server.
+func (h *house) restart() {
+	h.m = New(h.access, Options{Outbox: h.outbox, EmailQuery: h.methods["Email/query"], EmailSet: h.methods["Email/set"]})
+	h.add(h.m.Methods())
 }
 
 func (h *house) add(methods []jmap.Method) {
