@@ -68,10 +68,6 @@ func (b oneBlob) Upload(_ context.Context, u *access.User, a *access.Account, _ 
 	return "U1", n, err
 }
 
-func (b oneBlob) KeepBlob(context.Context, *mailflow.Unit, *access.User, *access.Account, jmap.ID, string) (blob.Body, error) {
-	return blob.Body{}, jmap.ErrBlobNotFound
-}
-
 func (b oneBlob) OpenBlob(_ context.Context, u *access.User, a *access.Account, id jmap.ID) (jmap.Blob, error) {
 	if a.ID() != b.owner || id != "U1" {
 		return nil, jmap.ErrBlobNotFound
