@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"postroad/imap"
 	"postroad/internal/blob/memblob"
 	"postroad/internal/kv"
 	"postroad/internal/kv/memkv"
@@ -232,6 +233,20 @@ func FuzzBaseSubject(f *testing.F) {
 			t.Errorf("%q has base %q, that has %q", s, base, again)
 		}
 	})
+}
+
+// TestSweepOneBlock expunges two stretches of one block, so many that somewhere a commit of
+// the sweep is full just when it comes to the block for the second time: no entry may be in
+// two blocks then.
+func TestSweepOneBlock(t *testing.T) {
+	for n := uint32(10); n <= 90; n += 2 {
+		f := newFixture(t)
+		f.append("INBOX", 120, 0)
+		inbox := f.box("INBOX").ID
+		must(t, f.a.pack(t.Context(), inbox))
+		got(f.a.Expunge(t.Context(), inbox, imap.UIDSet{{First: 1, Last: n}, {First: n + 2, Last: n + 3}}, true))(t)
+		f.sound()
+	}
 }
 
 // FuzzRecords reads damaged values: an error, never a panic or unbounded memory.
