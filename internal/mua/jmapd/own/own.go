@@ -27,6 +27,7 @@ type Options struct {
 	Outbox *outbox.Store // has for how long sending can be undone
 	// EmailQuery and EmailSet are Email/query and Email/set: what Email/setByQuery is made of.
 	EmailQuery, EmailSet jmap.Method
+	EmailGet             jmap.Method // Email/get, by which MessageTrace/get knows a message
 }
 
 // Methods answers the methods. All may run at once.
@@ -35,18 +36,21 @@ type Methods struct {
 	o     Options
 	wake  chan struct{} // tells Run that there is something to do
 
+	tracing chan struct{} // one for each timeline that is looked for
+
 	mu        sync.Mutex
 	preparing map[hlc.ID]bool // mu; jobs whose ids are being taken
 }
 
 // New returns the methods over a house.
 func New(h *access.House, o Options) *Methods {
-	return &Methods{house: h, o: o, wake: make(chan struct{}, 1), preparing: map[hlc.ID]bool{}}
+	return &Methods{house: h, o: o, wake: make(chan struct{}, 1), tracing: make(chan struct{}, tracesAtOnce), preparing: map[hlc.ID]bool{}}
 }
 
 // Methods returns all methods of the package.
 func (m *Methods) Methods() []jmap.Method {
-	return append(m.settingsMethods(), m.jobMethods()...)
+	all := append(m.settingsMethods(), m.jobMethods()...)
+	return append(all, jmap.Method{Name: "MessageTrace/get", Capability: Capability, Do: m.getTraces})
 }
 
 // Session is the package's part of the session's capabilities.
@@ -59,7 +63,7 @@ func (m *Methods) Capabilities(_ *access.User, a *access.Account) map[string]any
 	}
 	return map[string]any{Capability: map[string]any{
 		"maxSizeSettings": ValuesMax, "maxUndoSeconds": undoSecondsMax,
-		"maxJobs": JobsMax, "maxEmailsInJob": JobIDsMax,
+		"maxJobs": JobsMax, "maxEmailsInJob": JobIDsMax, "maxTraces": TracesMax,
 	}}
 }
 

@@ -67,7 +67,7 @@ func newHouse(t testing.TB) *house {
 
 // restart is the methods after a restart of the server.
 func (h *house) restart() {
-	h.m = New(h.access, Options{Outbox: h.outbox, EmailQuery: h.methods["Email/query"], EmailSet: h.methods["Email/set"]})
+	h.m = New(h.access, Options{Outbox: h.outbox, EmailQuery: h.methods["Email/query"], EmailSet: h.methods["Email/set"], EmailGet: h.methods["Email/get"]})
 	h.add(h.m.Methods())
 }
 
