@@ -1,8 +1,11 @@
-// Package own answers the JMAP methods that no RFC has: the settings of the web mail.
-// docs/jmap.md tells clients of them.
+// Package own answers the JMAP methods that no RFC has: the settings of the web mail, jobs,
+// which change thousands of messages while the client does something else, and the timelines
+// of one's own messages. docs/jmap.md tells clients of them.
 //
-// The main type is [Methods]. Everything here is a user's own: in another one's account the
-// methods are not supported, and a program that is bound to scopes has none of them.
+// The main type is [Methods]; its Run does the jobs. [ImageProxy], beside it, fetches remote
+// pictures. Everything here is a user's own: in another one's account the methods are not
+// supported (but for Email/setByQuery, which works as Email/set does), and a program that is
+// bound to scopes has none of them.
 package own
 
 import (
