@@ -1,7 +1,6 @@
 package mailstore
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -456,7 +455,7 @@ func (s *sweep) sweepBlock(mailbox MailboxID, b *entryBlock) (done bool, err err
 		return len(gone) == 0, nil
 	}
 	kept = append(kept, gone...)
-	slices.SortFunc(kept, func(a, b Row) int { return cmp.Compare(a.UID, b.UID) })
+	slices.SortFunc(kept, byUID)
 	batch := s.quiet()
 	batch.Guards = append(batch.Guards, guardValue(b.key, b.raw, true))
 	if len(kept) == 0 || kept[0].UID != b.rows[0].UID {
