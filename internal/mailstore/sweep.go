@@ -1,7 +1,6 @@
 package mailstore
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -355,10 +354,17 @@ func (a *Account) beginSweep(ctx context.Context, u *mailflow.Unit) (*sweep, err
 func (s *sweep) full() bool { return s.cost > sweepCost }
 
 // entries takes away the gone entries of blocks that overlap uids, until the commit is
-// full. Blocks get smaller and go. It returns the UID to go on with, 0 at the end.
+// full. Blocks get smaller and go. It returns the UID to go on with, 0 at the end. A block
+// that reaches into several of the ranges is taken once: the snapshot has it as it was, and
+// written a second time from there it would be stored as two blocks where the commit got
+// full in between.
 func (s *sweep) entries(mailbox MailboxID, uids imap.UIDSet) (next uint32, err error) {
+	var swept uint32 // no block that begins up to here is to be read again
 	for _, r := range uids {
-		for at := r.First; ; {
+		if r.Last <= swept {
+			continue
+		}
+		for at := max(r.First, swept+1); ; {
 			b, err := s.block(mailbox, at, r.Last)
 			if err != nil {
 				return 0, err
@@ -375,14 +381,14 @@ func (s *sweep) entries(mailbox MailboxID, uids imap.UIDSet) (next uint32, err e
 				}
 				s.swept[string(b.key)] = true
 			}
-			last := b.rows[len(b.rows)-1].UID
+			swept = b.rows[len(b.rows)-1].UID
 			if !done {
 				return max(at, b.rows[0].UID), nil
 			}
-			if last >= r.Last {
+			if swept >= r.Last {
 				break
 			}
-			at = last + 1
+			at = swept + 1
 		}
 	}
 	return 0, nil
@@ -455,7 +461,7 @@ func (s *sweep) sweepBlock(mailbox MailboxID, b *entryBlock) (done bool, err err
 		return len(gone) == 0, nil
 	}
 	kept = append(kept, gone...)
-	slices.SortFunc(kept, func(a, b Row) int { return cmp.Compare(a.UID, b.UID) })
+	slices.SortFunc(kept, byUID)
 	batch := s.quiet()
 	batch.Guards = append(batch.Guards, guardValue(b.key, b.raw, true))
 	if len(kept) == 0 || kept[0].UID != b.rows[0].UID {
