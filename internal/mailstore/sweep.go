@@ -355,16 +355,11 @@ func (s *sweep) full() bool { return s.cost > sweepCost }
 
 // entries takes away the gone entries of blocks that overlap uids, until the commit is
 // full. Blocks get smaller and go. It returns the UID to go on with, 0 at the end. A block
-// that reaches into several of the ranges is taken once: the snapshot has it as it was, and
-// written a second time from there it would be stored as two blocks where the commit got
-// full in between.
+// that several stretches of uids lie in is taken once a commit: the snapshot still has it as
+// it was, and what was done to it must not be done again, or to half of it.
 func (s *sweep) entries(mailbox MailboxID, uids imap.UIDSet) (next uint32, err error) {
-	var swept uint32 // no block that begins up to here is to be read again
 	for _, r := range uids {
-		if r.Last <= swept {
-			continue
-		}
-		for at := max(r.First, swept+1); ; {
+		for at := r.First; ; {
 			b, err := s.block(mailbox, at, r.Last)
 			if err != nil {
 				return 0, err
@@ -372,23 +367,21 @@ func (s *sweep) entries(mailbox MailboxID, uids imap.UIDSet) (next uint32, err e
 			if b == nil {
 				break
 			}
-			// A block that two stretches of uids lie in is taken once: the snapshot still has it as
-			// it was, and what was done to it must not be done again, or to half of it.
-			done := s.swept[string(b.key)]
-			if !done {
-				if done, err = s.sweepBlock(mailbox, b); err != nil {
+			if !s.swept[string(b.key)] {
+				done, err := s.sweepBlock(mailbox, b)
+				if err != nil {
 					return 0, err
 				}
 				s.swept[string(b.key)] = true
+				if !done {
+					return max(at, b.rows[0].UID), nil
+				}
 			}
-			swept = b.rows[len(b.rows)-1].UID
-			if !done {
-				return max(at, b.rows[0].UID), nil
-			}
-			if swept >= r.Last {
+			last := b.rows[len(b.rows)-1].UID
+			if last >= r.Last {
 				break
 			}
-			at = swept + 1
+			at = last + 1
 		}
 	}
 	return 0, nil
