@@ -24,7 +24,7 @@ func (s *Server) openJMAP() error {
 	house := &access.House{Mail: s.Mail, Directory: s.Directory, Objects: s.Objects, Scripts: s.Scripts,
 		Committer: s.Committer, Bodies: s.Bodies, Clock: s.Clock, Host: hostname(s.config), Log: s.log}
 	most := int64(s.config.Limits.Message)
-	s.email = email.New(house, email.Options{MessageBytesMax: most, UploadBytesMax: most, Changed: s.changedByJMAP})
+	s.email = email.New(house, email.Options{MessageBytesMax: most, UploadBytesMax: most, Changed: s.changedByJMAP, Snooze: s.Snooze})
 	methods := s.email.Methods()
 	set := methods[slices.IndexFunc(methods, func(m jmap.Method) bool { return m.Name == "Email/set" })]
 	rules := sieves.New(house, sieves.Options{Blobs: s.email, Extensions: sieve.Extensions(), Notify: sieve.NotifyMethods(),
