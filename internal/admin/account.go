@@ -13,6 +13,7 @@ import (
 	"postroad/internal/kv/hlc"
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/outbox"
 )
 
 // Account is an account as people see it.
@@ -27,6 +28,7 @@ type Account struct {
 	QuotaMessages int64     `json:"quota_messages"` // in force; 0: no limit
 	UsedBytes     int64     `json:"used_bytes"`
 	UsedMessages  int64     `json:"used_messages"`
+	UndoSeconds   int       `json:"undo_seconds"`            // mail waits so long before it goes
 	Apps          []string  `json:"app_passwords,omitempty"` // their names
 	Created       time.Time `json:"created"`
 }
@@ -100,6 +102,11 @@ func (v *Verbs) show(ctx context.Context, a directory.Account) (Account, error) 
 	if err != nil {
 		return out, err
 	}
+	undo, err := v.Outbox.Undo(ctx, a.ID)
+	if err != nil {
+		return out, err
+	}
+	out.UndoSeconds = int(undo / time.Second)
 	inForce, used, err := mail.Quota(ctx)
 	out.QuotaBytes, out.QuotaMessages = inForce.Bytes, inForce.Messages
 	out.UsedBytes, out.UsedMessages = used.Bytes, used.Messages
@@ -258,6 +265,26 @@ func (in *AccountChange) put(a *directory.Account, add, remove []address.Address
 	}
 	a.Addresses = append(a.Addresses, add...)
 	return nil
+}
+
+// Undo is the argument of account.undo.
+type Undo struct {
+	Account string `json:"account"`
+	Seconds int    `json:"seconds"` // 0: mail goes at once
+}
+
+func (v *Verbs) setUndo(ctx context.Context, in Undo) (Account, error) {
+	a, err := v.find(ctx, in.Account)
+	if err != nil {
+		return Account{}, err
+	}
+	if in.Seconds < 0 || in.Seconds > int(outbox.UndoMax/time.Second) { // before it is multiplied
+		return Account{}, outbox.ErrUndo
+	}
+	if err := v.Outbox.SetUndo(ctx, a.ID, time.Duration(in.Seconds)*time.Second); err != nil {
+		return Account{}, err
+	}
+	return v.show(ctx, a)
 }
 
 // PasswordChange is the argument of account.password: one of the three.

@@ -25,6 +25,7 @@ import (
 	"postroad/internal/mda/imapd"
 	"postroad/internal/mda/rules"
 	"postroad/internal/mta/queue"
+	"postroad/internal/outbox"
 	"postroad/internal/scripts"
 )
 
@@ -80,6 +81,7 @@ func errorOf(err error) *Error {
 		{directory.ErrExists, Exists}, {mailstore.ErrExists, Exists},
 		{directory.ErrInUse, InUse}, {mailstore.ErrHasChildren, InUse}, {mailstore.ErrInUse, InUse},
 		{directory.ErrInvalid, Invalid}, {mailstore.ErrName, Invalid}, {mailstore.ErrRights, Invalid},
+		{outbox.ErrUndo, Invalid},
 		{scripts.ErrNoScript, NotFound}, {scripts.ErrExists, Exists}, {scripts.ErrActive, InUse},
 		{scripts.ErrName, Invalid}, {scripts.ErrTooMany, Invalid}, {scripts.ErrTooLarge, Invalid}, {scripts.ErrEmpty, Invalid},
 		{scripts.ErrScript, Invalid}, {scripts.ErrPosition, Invalid}, {scripts.ErrFull, Temporary}, {scripts.ErrTemporary, Temporary},
@@ -101,6 +103,7 @@ type Verbs struct {
 	Mail      *mailstore.Store
 	Committer *mailflow.Committer
 	Queue     *queue.Queue
+	Outbox    *outbox.Store
 	Scripts   *scripts.Store
 	Rules     *rules.Runner
 	Collector *blob.Collector
@@ -147,6 +150,7 @@ var table = map[string]run{
 	"account.list":       verb((*Verbs).accounts),
 	"account.show":       verb((*Verbs).account),
 	"account.add":        verb((*Verbs).addAccount),
+	"account.undo":       verb((*Verbs).setUndo),
 	"account.change":     verb((*Verbs).changeAccount),
 	"account.password":   verb((*Verbs).setPassword),
 	"account.remove":     verb((*Verbs).removeAccount),

@@ -26,6 +26,7 @@ import (
 	"postroad/internal/mta/bounce"
 	"postroad/internal/mta/queue"
 	"postroad/internal/mta/route"
+	"postroad/internal/outbox"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -55,7 +56,7 @@ func newVerbs(t *testing.T) *Verbs {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Verbs{Directory: d, Mail: mail, Committer: committer, Queue: q,
+	return &Verbs{Directory: d, Mail: mail, Committer: committer, Queue: q, Outbox: &outbox.Store{Committer: committer, Mail: mail, Directory: d},
 		Collector: blob.NewCollector(bodies, blob.CollectorOptions{}),
 		Quota:     directory.Limits{QuotaBytes: 1 << 20},
 		Tracer: func(_ context.Context, message string) ([]TraceEvent, error) {
@@ -150,6 +151,13 @@ func TestVerbs(t *testing.T) {
 				{"account.change", AccountChange{Account: "a@example.test", RemoveAddresses: []string{"z@example.test"}}, "z@example.test", NotFound},
 				{"account.change", AccountChange{Account: "a@example.test", RemoveAddresses: []string{"a@example.test"}, Enabled: &no}, "enabled:false", ""},
 				{"account.change", AccountChange{Account: "alice@example.test", Enabled: &yes}, "enabled:true", ""},
+				{"account.undo", Undo{"alice@example.test", 300}, "undo_seconds:300", ""},
+				{"account.show", AccountRef{"alice@example.test"}, "undo_seconds:300", ""},
+				{"account.undo", Undo{"alice@example.test", 0}, "undo_seconds:0", ""},
+				{"account.undo", Undo{"alice@example.test", 301}, "300", Invalid},
+				{"account.undo", Undo{"alice@example.test", -1}, "300", Invalid},
+				{"account.undo", Undo{"alice@example.test", 1 << 40}, "300", Invalid},
+				{"account.undo", Undo{"nobody@example.test", 5}, "nobody", NotFound},
 				{"account.password", PasswordChange{Account: "alice@example.test", Password: "battery staple"}, "alice", ""},
 				{"account.password", PasswordChange{Account: "alice@example.test", Hash: "{X}y"}, "", Invalid},
 				{"account.password", PasswordChange{Account: "alice@example.test", Hash: "{PLAIN}battery staple"}, "alice", ""},

@@ -16,7 +16,7 @@ import (
 type Passing struct {
 	Account  *Account
 	From     *Mailbox // nil: they are new to the account, or stay where they are as well
-	To       *Mailbox // nil: they are expunged
+	To       *Mailbox // nil: they are expunged; From: they stay, and are touched
 	Messages []MessageID
 	Flags    Flags // system flags that they get in To; the asked one may add some
 }

@@ -34,6 +34,12 @@ type EmailChange struct {
 	SetKeywords                 bool
 	Keywords                    []string
 	AddKeywords, RemoveKeywords []string
+
+	// Touch is a mailbox where the message changes although nothing that is kept here does:
+	// something hangs on it there that is kept elsewhere. If it stays in that mailbox,
+	// Options.Passing is asked with that as From and as To, and clients are told of the
+	// message as of one with other flags. 0: none.
+	Touch MailboxID
 }
 
 // SetEmails changes messages for a reader; the rights to do so are the caller's matter. Each

@@ -54,6 +54,15 @@ func (m *setMessage) passes() error {
 			m.flags[len(m.staying)+i] |= p.Flags & System
 		}
 	}
+	for _, e := range m.staying {
+		if e.box.id != m.change.Touch {
+			continue
+		}
+		box := m.tree.ID(e.box.id)
+		if err := m.pass(&Passing{From: box, To: box, Messages: []MessageID{m.change.ID}}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -239,7 +248,7 @@ func (m *setMessage) flag(e *setEntry, to Flags) {
 		}
 		to = to&^Seen | e.slot.Flags&Seen
 	}
-	if to == e.slot.Flags {
+	if to == e.slot.Flags && e.box.id != m.change.Touch {
 		return
 	}
 	e.box.tally.flags(e.slot.Flags, -1)

@@ -151,16 +151,23 @@ func (s *sketch) refuse(i int, err error) {
 	}
 }
 
-// notEmpty finds out what has messages, where only what has none is to be deleted. The
-// counters are those of the commit, because deleting guards HIGHESTMODSEQ.
+// notEmpty finds out what has messages, where only what has none is to be deleted, or
+// something waits there. The counters are those of the commit, because deleting guards
+// HIGHESTMODSEQ.
 func (s *sketch) notEmpty() error {
 	for i := range s.edits {
-		if e := &s.edits[i]; e.Delete && e.Empty && s.refused[i] == nil {
-			n, err := readTally(s.snap, e.ID)
-			if err != nil {
-				return err
-			}
-			s.holds[i] = n.messages > n.deleted
+		e := &s.edits[i]
+		waits := e.Delete && s.watched(s.tree.ID(e.ID))
+		if !e.Delete || !e.Empty && !waits || s.refused[i] != nil {
+			continue
+		}
+		n, err := readTally(s.snap, e.ID)
+		if err != nil {
+			return err
+		}
+		s.holds[i] = e.Empty && n.messages > n.deleted
+		if waits && n.messages > 0 && !s.holds[i] {
+			s.refuse(i, fmt.Errorf("%w: what waits in it must leave it first", ErrInUse))
 		}
 	}
 	return nil

@@ -119,7 +119,7 @@ func unlink(u *mailflow.Unit, account mailstore.AccountID, message mailstore.Mes
 // Passing is for mailstore.Options, of messages that leave Scheduled: their mail is taken
 // back in the same commit. In Drafts they are drafts again.
 func (s *Store) Passing(ctx context.Context, u *mailflow.Unit, p *mailstore.Passing) error {
-	if p.From == nil || p.From.Role != imap.AttrScheduled {
+	if p.From == nil || p.From == p.To || p.From.Role != imap.AttrScheduled {
 		return nil
 	}
 	for _, message := range p.Messages {

@@ -25,7 +25,7 @@ func (s *Server) openJMAP() error {
 	house := &access.House{Mail: s.Mail, Directory: s.Directory, Objects: s.Objects, Scripts: s.Scripts,
 		Committer: s.Committer, Bodies: s.Bodies, Clock: s.Clock, Host: hostname(s.config), Log: s.log}
 	most := int64(s.config.Limits.Message)
-	s.email = email.New(house, email.Options{MessageBytesMax: most, UploadBytesMax: most, Changed: s.changedByJMAP})
+	s.email = email.New(house, email.Options{MessageBytesMax: most, UploadBytesMax: most, Changed: s.changedByJMAP, Snooze: s.Snooze})
 	set, query := method(s.email, "Email/set"), method(s.email, "Email/query")
 	s.own = own.New(house, own.Options{Outbox: s.Outbox, EmailQuery: query, EmailSet: set, EmailGet: method(s.email, "Email/get")})
 	rules := sieves.New(house, sieves.Options{Blobs: s.email, Extensions: sieve.Extensions(), Notify: sieve.NotifyMethods(),

@@ -165,7 +165,7 @@ func (s *Store) Close() error {
 func (s *Store) Verbs() *admin.Verbs {
 	return &admin.Verbs{
 		Directory: s.Directory, Mail: s.Mail, Committer: s.Committer, Queue: s.Queue, Collector: s.Collector,
-		Scripts: s.Scripts, Rules: s.Rules, Annotations: rules.Annotated,
+		Outbox: s.Outbox, Scripts: s.Scripts, Rules: s.Rules, Annotations: rules.Annotated,
 		Status: s.status, Tracer: s.timeline,
 		Quota: directory.Limits{QuotaBytes: int64(s.config.Limits.Quota)},
 	}

@@ -104,8 +104,11 @@ func parseDue(k []byte) (due, bool) {
 // untilKey is the context's key for what Until says.
 type untilKey struct{}
 
-// Until says of messages that are about to be moved into Snoozed, in a call with the
-// returned context, when they come back. ErrUntil.
+// NewMessage stands for the messages that a call makes, whose ids nobody knows before.
+const NewMessage mailstore.MessageID = 0
+
+// Until says of messages that are about to be moved into Snoozed, or touched there, in a call
+// with the returned context, when they come back. ErrUntil.
 func Until(ctx context.Context, of map[mailstore.MessageID]Snoozed) (context.Context, error) {
 	for _, s := range of {
 		if err := s.check(); err != nil {
@@ -260,6 +263,9 @@ func (s *Store) Passing(ctx context.Context, u *mailflow.Unit, p *mailstore.Pass
 			return err
 		}
 		n, given := said[id]
+		if !given && p.From == nil && raw == nil {
+			n, given = said[NewMessage]
+		}
 		switch {
 		case !in && raw != nil:
 			s.drop(u, p.Account.ID(), id, old, raw)

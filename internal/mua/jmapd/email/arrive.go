@@ -15,17 +15,20 @@ import (
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/snooze"
 	"postroad/jmap"
 	"postroad/message"
 )
 
 // arriving is a message on its way into an account: made, imported or copied.
 type arriving struct {
-	creation jmap.ID
-	in       *mailstore.Incoming
-	boxes    []mailstore.MailboxID
-	upload   *upload // whose body it is; nil: it has one of its own
-	seen     bool    // in another one's account: \Seen is the user's own, set once it is there
+	creation    jmap.ID
+	in          *mailstore.Incoming
+	boxes       []mailstore.MailboxID
+	upload      *upload         // whose body it is; nil: it has one of its own
+	snoozed     *snooze.Snoozed // when it comes back, where that is said
+	tellSnoozed bool
+	seen        bool // in another one's account: \Seen is the user's own, set once it is there
 
 	added []*mailstore.Appended
 	err   error
@@ -81,7 +84,11 @@ func (m *Methods) commitArriving(ctx context.Context, a *access.Account, group [
 					continue
 				}
 				before := one.err
-				one.added, one.err = a.PrepareAppend(ctx, unit, one.in, one.boxes[0], one.boxes[1:]...)
+				within, err := one.within(ctx)
+				if err != nil {
+					return err
+				}
+				one.added, one.err = a.PrepareAppend(within, unit, one.in, one.boxes[0], one.boxes[1:]...)
 				if errors.Is(one.err, mailstore.ErrTooLarge) && len(group) > 1 {
 					one.err = before
 					return mailstore.ErrTooLarge
@@ -170,6 +177,8 @@ type destination struct {
 	keywords []string
 	received time.Time   // zero: not given
 	rights   imap.Rights // to all the mailboxes
+	snoozed  *snooze.Snoozed
+	waits    bool // in Snoozed
 }
 
 // takeDestination reads mailboxIds, keywords and receivedAt of a message to be made.
@@ -192,6 +201,7 @@ func (m *Methods) takeDestination(ctx context.Context, c *jmap.Call, a *access.A
 			break
 		}
 		d.rights &= box.Rights
+		d.waits = d.waits || box.Role == imap.AttrSnoozed
 		if !slices.Contains(d.boxes, box.ID) { // by its id and by a creation id
 			d.boxes = append(d.boxes, box.ID)
 		}
@@ -236,7 +246,7 @@ func (d *destination) arriving(creation jmap.ID, a *access.Account, body blob.Bo
 	if !d.received.IsZero() {
 		received = d.received
 	}
-	one := &arriving{creation: creation, boxes: d.boxes,
+	one := &arriving{creation: creation, boxes: d.boxes, snoozed: d.snoozed, tellSnoozed: d.waits,
 		in: &mailstore.Incoming{Body: body, Message: parsed, Flags: d.flags, Keywords: d.keywords, InternalDate: received}}
 	if !a.Own && d.flags&mailstore.Seen != 0 {
 		one.seen = true

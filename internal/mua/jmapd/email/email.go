@@ -9,7 +9,7 @@
 // RFC 4314 let the user see, and what he may not look up is not there for him.
 //
 // RFC 8621, 2 to 5; RFC 9404 (blobs); RFC 9219 (S/MIME verdict); RFC 9007 (MDN/parse);
-// RFC 9670 (shareWith of a Mailbox).
+// RFC 9670 (shareWith of a Mailbox); the property snoozed of https://cyrusimap.org/ns/jmap/mail.
 package email
 
 import (
@@ -20,6 +20,7 @@ import (
 	"postroad/imap"
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/snooze"
 	"postroad/jmap"
 )
 
@@ -31,10 +32,11 @@ const (
 
 // Options are what the package is set up with.
 type Options struct {
-	MessageBytesMax int64 // largest message that may be made or imported, in octets; 0: 50 MB
-	ResultBytes     int64 // memory for results of recent queries, in octets; 0: 64 MB
-	UploadBytesMax  int64 // largest upload, in octets; 0: 50 MB
-	UploadsBytesMax int64 // all uploads of a user that nothing refers to yet, in octets; 0: 250 MB
+	Snooze          *snooze.Store // serves the property snoozed; nil: it is not there
+	MessageBytesMax int64         // largest message that may be made or imported, in octets; 0: 50 MB
+	ResultBytes     int64         // memory for results of recent queries, in octets; 0: 64 MB
+	UploadBytesMax  int64         // largest upload, in octets; 0: 50 MB
+	UploadsBytesMax int64         // all uploads of a user that nothing refers to yet, in octets; 0: 250 MB
 
 	// Changed is told of messages that a user's call put into a mailbox, or whose flags it
 	// changed there, as IMAP's commands tell of theirs. The function that it returns is
@@ -94,6 +96,7 @@ func (m *Methods) Methods() []jmap.Method {
 func (m *Methods) Session() map[string]any {
 	all := map[string]any{CapabilityMail: map[string]any{}, CapabilityShare: map[string]any{}}
 	maps.Copy(all, m.bodySession())
+	maps.Copy(all, m.snoozeSession())
 	return all
 }
 
@@ -101,5 +104,6 @@ func (m *Methods) Session() map[string]any {
 func (m *Methods) Capabilities(u *access.User, a *access.Account) map[string]any {
 	all := map[string]any{CapabilityMail: m.mailCapability(a), CapabilityShare: map[string]any{}}
 	maps.Copy(all, m.bodyCapabilities(u, a))
+	maps.Copy(all, m.snoozeSession())
 	return all
 }

@@ -11,12 +11,15 @@ import (
 
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/snooze"
 	"postroad/jmap"
 	"postroad/message"
 )
 
 // emailObjects is the data type Email as far as its objects go.
-var emailObjects = jmap.DataType{Name: "Email", Capability: CapabilityMail, Property: isEmailProperty}
+var emailObjects = jmap.DataType{Name: "Email", Capability: CapabilityMail, Property: func(name string) bool {
+	return name == propertySnoozed || isEmailProperty(name)
+}}
 
 // bodyArguments are the arguments of Email/get and Email/parse besides the standard ones.
 var bodyArguments = []string{"bodyProperties", "fetchTextBodyValues", "fetchHTMLBodyValues", "fetchAllBodyValues", "maxBodyValueBytes"}
@@ -76,7 +79,7 @@ func parseRequest(properties, defaults []string, extra jmap.Properties) (*reques
 		} else if h, ok := parseHeaderProperty(name); ok {
 			p.header = &h
 		}
-		r.inside = r.inside || !slices.Contains(metadataProperties, name)
+		r.inside = r.inside || name != propertySnoozed && !slices.Contains(metadataProperties, name)
 		r.properties = append(r.properties, p)
 	}
 	var body []string
@@ -118,6 +121,10 @@ func argument(extra jmap.Properties, name string, into any) error {
 
 // getEmails is Email/get (RFC 8621, 4.2).
 func (m *Methods) getEmails(ctx context.Context, c *jmap.Call, args *jmap.GetArgs) (*jmap.GetResult, error) {
+	snoozed := slices.Contains(args.Properties, propertySnoozed)
+	if snoozed && !m.snoozes(c) {
+		return nil, jmap.InvalidArguments("properties: %q needs %s in \"using\"", propertySnoozed, CapabilityCyrusMail)
+	}
 	a, err := m.house.Account(ctx, c, args.AccountID)
 	if err != nil {
 		return nil, methodError(err)
@@ -140,6 +147,11 @@ func (m *Methods) getEmails(ctx context.Context, c *jmap.Call, args *jmap.GetArg
 		return nil, err
 	}
 	g := &getting{methods: m, account: a, all: all, request: r, result: result}
+	if snoozed {
+		if g.snoozed, err = m.snoozedOf(ctx, a, all, places); err != nil {
+			return nil, methodError(err)
+		}
+	}
 	if !r.inside {
 		err = g.metadata(ctx, places)
 	} else {
@@ -186,6 +198,7 @@ type getting struct {
 	all     *mailstore.Emails
 	request *request
 	result  *jmap.GetResult
+	snoozed map[mailstore.MessageID]snooze.Snoozed // where it is asked for
 }
 
 // metadata answers from what is held in memory alone.
@@ -257,6 +270,9 @@ func (g *getting) fill(ctx context.Context, o jmap.Object, email mailstore.Email
 			o[p.name] = email.Size
 		case "receivedAt":
 			o[p.name] = jmap.FormatUTCDate(time.Unix(email.Received, 0))
+		case propertySnoozed:
+			s, there := g.snoozed[email.ID.Message]
+			o[p.name] = formatSnoozed(g.all, s, there)
 		default:
 			v, err := c.property(ctx, p, g.request)
 			if err != nil {

@@ -23,6 +23,7 @@ import (
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
 	"postroad/internal/objects"
+	"postroad/internal/snooze"
 	"postroad/jmap"
 	"postroad/message"
 )
@@ -35,6 +36,7 @@ type bodyHouse struct {
 	m       *Methods
 	methods map[string]jmap.Method
 	users   map[string]*access.User
+	snooze  *snooze.Store
 }
 
 func newBodyHouse(t tester, o Options) *bodyHouse {
@@ -52,7 +54,12 @@ func newBodyHouseOver(t tester, engine kv.Engine, o Options) *bodyHouse {
 	must(t, err)
 	t.Cleanup(d.Close)
 	h := &bodyHouse{t: t, methods: map[string]jmap.Method{}, users: map[string]*access.User{}}
-	h.access = &access.House{Mail: mailstore.New(mailstore.Options{Committer: c, Clock: clock}), Directory: d,
+	mail := mailstore.New(mailstore.Options{Committer: c, Clock: clock, Passing: func(ctx context.Context, u *mailflow.Unit, p *mailstore.Passing) error {
+		return h.snooze.Passing(ctx, u, p)
+	}})
+	h.snooze = snooze.New(c, mail, slog.New(slog.DiscardHandler))
+	o.Snooze = h.snooze
+	h.access = &access.House{Mail: mail, Directory: d,
 		Objects: &objects.Store{Committer: c, Clock: clock}, Committer: c, Bodies: c.Bodies, Clock: clock, Host: "mail.ours.test", Log: slog.Default()}
 	h.m = New(h.access, o)
 	for _, method := range h.m.Methods() {

@@ -12,6 +12,7 @@ import (
 	"postroad/imap"
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/snooze"
 	"postroad/jmap"
 )
 
@@ -72,14 +73,20 @@ func (m *Methods) createEmails(ctx context.Context, c *jmap.Call, a *access.Acco
 	if err := m.arrived(ctx, access.Of(c), a, all, CauseAppend); err != nil {
 		return err
 	}
+	var ids []mailstore.MessageID
+	var of []jmap.Object
 	for _, one := range all {
 		if e := one.setError(); e != nil {
 			r.NotCreate(one.creation, e)
-		} else {
-			r.Create(one.creation, one.object())
+			continue
+		}
+		o := one.object()
+		r.Create(one.creation, o)
+		if one.tellSnoozed {
+			ids, of = append(ids, one.added[0].ID), append(of, o)
 		}
 	}
-	return nil
+	return m.tellSnoozed(ctx, c, a, ids, func(i int, value any) { of[i][propertySnoozed] = value })
 }
 
 // failed tells of one object that could not be changed for reasons of ours. Others of the
@@ -102,6 +109,11 @@ func (m *Methods) drop(all []*arriving) {
 func (m *Methods) composeEmail(ctx context.Context, c *jmap.Call, a *access.Account, made jmap.Creation) (*arriving, error) {
 	o := maps.Clone(made.Object)
 	d, err := m.takeDestination(ctx, c, a, o)
+	if err == nil {
+		err = m.takeSnoozed(ctx, c, a, o, d)
+	} else if m.snoozes(c) {
+		delete(o, propertySnoozed) // nothing is said of it before the mailboxes are right
+	}
 	var wrong *jmap.SetError
 	if err != nil && !errors.As(err, &wrong) {
 		return nil, err
@@ -138,6 +150,10 @@ type change struct {
 	place  int
 	change mailstore.EmailChange
 	flags  bool // keywords change
+
+	snoozed     *snooze.Snoozed // when it comes back, where that is said
+	tellSnoozed bool            // the property snoozed may not be as it was
+	woken       bool            // it comes back now
 }
 
 // changeEmails updates and destroys messages, many in one commit.
@@ -152,6 +168,9 @@ func (m *Methods) changeEmails(ctx context.Context, c *jmap.Call, a *access.Acco
 	s := &setting{c: c, all: all, rights: map[mailstore.MailboxID]imap.Rights{}}
 	for _, v := range all.Visible() {
 		s.rights[v.ID] = v.Rights
+	}
+	if err := m.snoozedBefore(ctx, a, s, args.Update); err != nil {
+		return err
 	}
 	destroyed := make(map[jmap.ID]bool, len(args.Destroy))
 	for _, id := range args.Destroy {
@@ -193,7 +212,11 @@ func (m *Methods) applyChanges(ctx context.Context, c *jmap.Call, a *access.Acco
 		changes[i] = list[i].change
 	}
 	told := m.tellChanges(ctx, access.Of(c), a, list[:updates], all)
-	errs := a.SetEmails(ctx, a.Reader, changes)
+	within, err := snoozing(ctx, list[:updates])
+	if err != nil {
+		return err // they have been looked at
+	}
+	errs := a.SetEmails(within, a.Reader, changes)
 	for i, err := range errs {
 		var e *jmap.SetError
 		if err != nil {
@@ -211,6 +234,9 @@ func (m *Methods) applyChanges(ctx context.Context, c *jmap.Call, a *access.Acco
 		default:
 			r.NotDestroy(list[i].id, e)
 		}
+	}
+	if err := m.tellUpdated(ctx, c, a, list[:updates], errs, r); err != nil {
+		return err
 	}
 	return told(errs)
 }
@@ -284,6 +310,10 @@ type setting struct {
 	c      *jmap.Call
 	all    *mailstore.Emails
 	rights map[mailstore.MailboxID]imap.Rights
+
+	snoozes    bool                // the call may set the property snoozed
+	snoozedBox mailstore.MailboxID // where messages wait, if it may; 0: nowhere
+	snoozed    map[mailstore.MessageID]snooze.Snoozed
 }
 
 // find finds a message by its id.
@@ -327,10 +357,13 @@ func (s *setting) update(u jmap.Update) (change, *jmap.SetError) {
 	}
 	if len(p.invalid) > 0 {
 		slices.Sort(p.invalid)
-		return one, jmap.InvalidProperties(p.invalid, "only mailboxIds and keywords can be changed, to sets whose values are all true")
+		return one, jmap.InvalidProperties(p.invalid, "only mailboxIds and keywords can be changed, to sets whose values are all true, and snoozed by who uses %s", CapabilityCyrusMail)
 	}
 	if p.clash() {
 		return one, jmap.NewSetError(jmap.SetInvalidPatch, "a set is changed as a whole and in part")
+	}
+	if e := p.snooze(); e != nil {
+		return one, e
 	}
 	return one, p.allowed()
 }
@@ -342,11 +375,19 @@ type patch struct {
 	invalid   []string
 	boxesPart bool
 	wordsPart bool
+	snoozed   jmap.Properties // paths that are of the property snoozed
 }
 
 // step reads one entry of a patch.
 func (p *patch) step(path string, raw json.RawMessage) {
 	name, rest, part := strings.Cut(path, "/")
+	if name == propertySnoozed && p.s.snoozes {
+		if p.snoozed == nil {
+			p.snoozed = jmap.Properties{}
+		}
+		p.snoozed[path] = raw
+		return
+	}
 	rest = strings.ReplaceAll(strings.ReplaceAll(rest, "~1", "/"), "~0", "~")
 	ok := false
 	switch {
