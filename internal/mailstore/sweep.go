@@ -330,7 +330,6 @@ type sweep struct {
 	chunks map[chunkName]*chunk
 	freed  map[ThreadID][]member // messages taken away in this commit
 	seen   map[MessageID]bool
-	swept  map[string]bool        // blocks, by their keys
 	cost   int                    // keys of the batch, about
 	keys   map[MessageID]*keyRows // blocks of sort keys that rows go out of
 }
@@ -347,7 +346,7 @@ func (a *Account) beginSweep(ctx context.Context, u *mailflow.Unit) (*sweep, err
 		return nil, err
 	}
 	return &sweep{work: *w, chunks: map[chunkName]*chunk{}, freed: map[ThreadID][]member{},
-		keys: map[MessageID]*keyRows{}, seen: map[MessageID]bool{}, swept: map[string]bool{}}, nil
+		keys: map[MessageID]*keyRows{}, seen: map[MessageID]bool{}}, nil
 }
 
 // full tells whether the commit should take no more messages.
@@ -372,14 +371,9 @@ func (s *sweep) entries(mailbox MailboxID, uids imap.UIDSet) (next uint32, err e
 			if b == nil {
 				break
 			}
-			// A block that two stretches of uids lie in is taken once: the snapshot still has it as
-			// it was, and what was done to it must not be done again, or to half of it.
-			done := s.swept[string(b.key)]
-			if !done {
-				if done, err = s.sweepBlock(mailbox, b); err != nil {
-					return 0, err
-				}
-				s.swept[string(b.key)] = true
+			done, err := s.sweepBlock(mailbox, b)
+			if err != nil {
+				return 0, err
 			}
 			swept = b.rows[len(b.rows)-1].UID
 			if !done {
