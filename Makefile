@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 PREFIX  ?= /usr/local
 BENCH   ?= /tmp/mailbench
 
-.PHONY: bench-go bench-peers all build man install run test unit check format vet staticcheck arch race interop crash fuzz bench bare clean
+.PHONY: bench-go bench-peers all build man install run test unit check format vet staticcheck arch race interop crash fuzz jmap-seeds bench bare clean
 
 all: build
 
@@ -77,6 +77,11 @@ interop: peers build
 # kill -9, full disks and power cuts under load.
 crash: build
 	POSTROAD_BINARY=$(CURDIR)/$(BUILD)/postroad CRASH_CYCLES=$${CRASH_CYCLES:-50} $(GO) test -tags crash -count 1 -timeout 120m -v ./test/crash/...
+
+# A thousand random sequences of changes through IMAP, LMTP and JMAP at once, with clients of
+# JMAP that follow (twenty of them are in `make test`).
+jmap-seeds:
+	POSTROAD_TOGETHER_SEEDS=$${POSTROAD_TOGETHER_SEEDS:-1000} $(GO) test -run '^TestTogether$$' -count 1 -timeout 60m ./internal/server
 
 # Each fuzz target for FUZZTIME. Go makes each new input smaller for up to a minute, and counts
 # no executions meanwhile: two seconds of that leave the time to looking for others.

@@ -154,6 +154,11 @@ func (s *Server) read(raw []byte) (*request, *Problem) {
 func (s *Server) run(ctx context.Context, user any, q *request) (*response, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.limits.RequestTime)
 	defer cancel()
+	for _, uri := range q.using {
+		if s.o.May != nil && !s.o.May(user, uri) {
+			return nil, badRequest(ProblemUnknownCapability, "%.200q may not be used with this log-in", uri)
+		}
+	}
 	session, err := s.session(ctx, user)
 	if err != nil {
 		return nil, err

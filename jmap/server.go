@@ -27,6 +27,9 @@ type Options struct {
 	// Authenticate tells whom a request is from. It may set fields of the answer, such as
 	// WWW-Authenticate. A *Problem is answered as it is; another error is ours.
 	Authenticate func(w http.ResponseWriter, r *http.Request) (user any, err error)
+	// May tells whether a user may use a capability with what he proved himself with; for
+	// others a request is refused as if the server had not got it. nil: he may use all.
+	May func(user any, uri string) bool
 	// Who names a user, for limits that count by user; nil: all are one.
 	Who func(user any) string
 	// Recheck tells whether a user of a stream may still have it; nil: he may.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -70,6 +71,9 @@ func (s *Server) session(ctx context.Context, user any) (*sessionObject, error) 
 	}
 	for uri, v := range parts.More {
 		o.Capabilities[uri] = v
+	}
+	if s.o.May != nil {
+		maps.DeleteFunc(o.Capabilities, func(uri string, _ any) bool { return !s.o.May(user, uri) })
 	}
 	if o.Accounts == nil {
 		o.Accounts = map[ID]SessionAccount{}

@@ -35,7 +35,7 @@ func (c *Config) check() error {
 	if c.DataDirectory == "" {
 		return bad("data_directory", "is empty")
 	}
-	for _, f := range []func() error{c.checkListen, c.checkTLS, c.checkOIDC, c.checkDNS, c.checkRoutes, c.checkNumbers, c.checkWarnings, c.checkLog} {
+	for _, f := range []func() error{c.checkListen, c.checkTLS, c.checkOrigin, c.checkOIDC, c.checkDNS, c.checkRoutes, c.checkNumbers, c.checkWarnings, c.checkLog} {
 		if err := f(); err != nil {
 			return err
 		}
@@ -48,6 +48,18 @@ func (c *Config) checkWarnings() error {
 		if p < 1 || p > 100 {
 			return bad("limits.quota_warnings", "%d is no percentage from 1 to 100", p)
 		}
+	}
+	return nil
+}
+
+// checkOrigin wants scheme and host, and nothing behind them.
+func (c *Config) checkOrigin() error {
+	if c.Login.Origin == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Login.Origin)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != c.Login.Origin {
+		return bad("login.origin", `%q is not "https://" and a host without a path`, c.Login.Origin)
 	}
 	return nil
 }

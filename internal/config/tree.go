@@ -145,6 +145,10 @@ type Login struct {
 	// account uses app passwords or tokens there, and its password is answered like a wrong
 	// one: otherwise who learns it has the mail without the second factor.
 	PasswordAlone bool `toml:"password_alone"`
+	// Where people and programs find the web side, "https://mail.example.org": the issuer of
+	// OAuth tokens, and the host that passkeys are for. Empty: https and the hostname. With
+	// another host the passkeys of before no longer fit.
+	Origin string `toml:"origin"`
 	// Do not let programs register themselves for OAuth; the administrator registers them.
 	NoRegistration bool `toml:"no_registration"`
 	// An OpenID Connect provider whose access tokens open JMAP too.

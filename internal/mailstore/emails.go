@@ -135,10 +135,6 @@ func ParseEmailID(s string) (EmailID, error) {
 	return id, nil
 }
 
-func compareEmailIDs(a, b EmailID) int {
-	return cmp.Or(cmp.Compare(a.Message, b.Message), cmp.Compare(a.Joined, b.Joined))
-}
-
 // Counts is what a mailbox holds for a reader, each message and thread once (RFC 8621, 2).
 type Counts struct {
 	Emails, UnreadEmails   int // unread: neither \Seen nor \Draft

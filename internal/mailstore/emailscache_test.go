@@ -98,3 +98,46 @@ func TestEmailsMailboxGone(t *testing.T) {
 		t.Fatalf("the guest sees %d of what is gone", e.Len())
 	}
 }
+
+// TestNotifyOfAll wakes who waits for an account after each kind of change that somebody
+// can see.
+func TestNotifyOfAll(t *testing.T) {
+	f := newFixture(t)
+	ctx, inbox := t.Context(), f.box("INBOX").ID
+	f.append("INBOX", 2, 0)
+	id := f.snapshot("INBOX").Row(0).ID
+	must(t, f.a.SetACL(ctx, "org", inbox, Subject{Kind: SubjectAnyone}, imap.RightsReplace, imap.RightsAll))
+	cases := map[string]func() error{
+		"keywords": func() error {
+			return errors.Join(f.a.SetEmails(ctx, Reader{ID: 1}, []EmailChange{{ID: id, AddKeywords: []string{"$seen"}}})...)
+		},
+		"mailboxes": func() error {
+			return errors.Join(f.a.SetEmails(ctx, Reader{ID: 1}, []EmailChange{{ID: id, Add: []MailboxID{f.box("Sent").ID}}})...)
+		},
+		"a guest reads": func() error {
+			return errors.Join(f.a.SetEmails(ctx, Reader{ID: 2}, []EmailChange{{ID: id, AddKeywords: []string{"$seen"}}})...)
+		},
+		"rights": func() error {
+			return f.a.SetACL(ctx, "org", inbox, Subject{Kind: SubjectAccount, Account: 3}, imap.RightsReplace, imap.RightsAll)
+		},
+		"a subscription": func() error { return f.a.Subscribe(ctx, "INBOX", false) },
+		"a message":      func() error { f.append("INBOX", 1, 0); return nil },
+	}
+	ch := make(chan struct{}, 1)
+	f.a.Notify(ch)
+	defer f.a.Stop(ch)
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			select {
+			case <-ch:
+			default:
+			}
+			must(t, change())
+			select {
+			case <-ch:
+			default:
+				t.Error("nobody was woken")
+			}
+		})
+	}
+}

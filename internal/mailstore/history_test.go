@@ -92,6 +92,10 @@ func (f *follower) follow(t testing.TB, a *Account, limit int, between func()) {
 	e := got(a.Emails(ctx, f.reader))(t)
 	for more := f.emails != nil; more; {
 		c, err := e.EmailChanges(ctx, f.at.Emails, limit)
+		if errors.Is(err, ErrNoChanges) && limit > 0 {
+			limit = 0 // a message whose thread joined others has more ids than fit
+			continue
+		}
 		if errors.Is(err, ErrNoChanges) {
 			break
 		}
@@ -189,7 +193,7 @@ func TestEmailChanges(t *testing.T) {
 		change := []func(*rapid.T){h.append, h.store, h.expunge, h.transfer, h.mailboxes, h.restart}
 		follow := func(r *rapid.T) {
 			f := rapid.SampledFrom(clients).Draw(r, "client")
-			f.follow(t, h.account(r), rapid.SampledFrom([]int{0, 5, 6, 9}).Draw(r, "limit"), func() {
+			f.follow(t, h.account(r), rapid.SampledFrom([]int{0, 3, 4, 7}).Draw(r, "limit"), func() {
 				if rapid.IntRange(0, 2).Draw(r, "between") == 0 {
 					rapid.SampledFrom(change).Draw(r, "change")(r)
 				}
@@ -297,4 +301,23 @@ func TestStates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzParseState reads states and ids that clients send: what is read is written the same,
+// or read again as the same.
+func FuzzParseState(f *testing.F) {
+	for _, s := range []string{"", "0", "12", "12.3~a:7", "12.3:7.9", "~", "1~0", "1:2", "7:1:0", "-1", "M0123456789abc", "M0123456789abc-0123456789abd", "M-"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if s, err := ParseState(text); err == nil {
+			again, err := ParseState(s.String())
+			if err != nil || again.String() != s.String() || s.Since != nil && s.Since.After(s) {
+				t.Errorf("state %q is written %q and read %v %v", text, s, again, err)
+			}
+		}
+		if id, err := ParseEmailID(text); err == nil && id.String() != text {
+			t.Errorf("id %q is written %q", text, id)
+		}
+	})
 }

@@ -1,8 +1,10 @@
 package mailstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"postroad/internal/kv"
 	"postroad/internal/mailflow"
@@ -48,7 +50,7 @@ func (a *Account) toPack() MailboxID {
 
 // pack packs all blocks of a mailbox.
 func (a *Account) pack(ctx context.Context, mailbox MailboxID) error {
-	for from, again := uint32(1), true; again; {
+	for from, next, again := uint32(1), uint32(0), true; again; from = next {
 		err := a.commit(ctx, "pack entries", func(ctx context.Context, u *mailflow.Unit) (err error) {
 			snap, err := a.snapshot(ctx)
 			if err != nil {
@@ -60,7 +62,7 @@ func (a *Account) pack(ctx context.Context, mailbox MailboxID) error {
 				again = false
 				return err
 			}
-			from, again, err = packSome(snap, u.Quiet(a.space), mailbox, from)
+			next, again, err = packSome(snap, u.Quiet(a.space), mailbox, from)
 			return err
 		})
 		if err != nil {
@@ -70,9 +72,10 @@ func (a *Account) pack(ctx context.Context, mailbox MailboxID) error {
 	return nil
 }
 
-// packSome packs some blocks from a UID on, and tells where to go on.
+// packSome packs some blocks from a UID on, or mends one, and tells where to go on.
 func packSome(snap kv.Snapshot, b *kv.Batch, mailbox MailboxID, from uint32) (next uint32, again bool, err error) {
 	var open packing
+	var before entryBlock
 	for e, err := range snap.Scan(numberRange(keyEntry, mailbox, from, ^uint32(0))) {
 		if err != nil {
 			return 0, false, err
@@ -81,10 +84,15 @@ func packSome(snap kv.Snapshot, b *kv.Batch, mailbox MailboxID, from uint32) (ne
 		if !ok {
 			return 0, false, fmt.Errorf("%w: key of entries %q", ErrDamaged, e.Key)
 		}
-		var rows []Row
-		if err := readBlock(snap, uid, e.Value, func(r *Row) { rows = append(rows, *r) }); err != nil {
+		here := entryBlock{key: append([]byte(nil), e.Key...), raw: append([]byte(nil), e.Value...)}
+		if err := readBlock(snap, uid, e.Value, func(r *Row) { here.rows = append(here.rows, *r) }); err != nil {
 			return 0, false, err
 		}
+		rows := here.rows
+		if e.Value[1] == blockHere && here.mend(b, mailbox, &before) {
+			return from, true, nil
+		}
+		before = here
 		if len(open.rows)+len(rows) > blockMax || len(open.guards) == packKeys || e.Value[1] != blockHere {
 			if len(open.guards) >= packFrom {
 				open.put(b, mailbox)
@@ -93,7 +101,7 @@ func packSome(snap kv.Snapshot, b *kv.Batch, mailbox MailboxID, from uint32) (ne
 			open = packing{}
 		}
 		if e.Value[1] == blockHere {
-			open.guards = append(open.guards, guardValue(append([]byte(nil), e.Key...), append([]byte(nil), e.Value...), true))
+			open.guards = append(open.guards, guardValue(here.key, here.raw, true))
 			open.rows = append(open.rows, rows...)
 		}
 	}
@@ -117,3 +125,35 @@ func (p *packing) put(b *kv.Batch, mailbox MailboxID) {
 	b.Ranges = append(b.Ranges, kv.Range{From: append(p.guards[0].Key, 0), To: append(p.guards[len(p.guards)-1].Key, 0)})
 	b.Puts = append(b.Puts, kv.Put{Key: numberKey(keyEntry, mailbox, p.rows[0].UID), Value: appendBlock(nil, p.rows)})
 }
+
+// mend writes the block without the rows that it has twice, or that the block before it has
+// as well, and tells whether there were any: an older sweep left such blocks.
+func (b *entryBlock) mend(batch *kv.Batch, mailbox MailboxID, before *entryBlock) bool {
+	all := slices.Concat(before.rows, b.rows)
+	if slices.IsSortedFunc(all, byUID) {
+		return false
+	}
+	held := map[uint32]MessageID{}
+	var rest []Row
+	for i := range all {
+		r := &all[i]
+		if id, twice := held[r.UID]; i >= len(before.rows) && (!twice || id != r.ID) {
+			rest = append(rest, *r)
+		}
+		held[r.UID] = r.ID
+	}
+	if len(rest) == len(b.rows) {
+		return false // another kind of damage
+	}
+	batch.Guards = append(batch.Guards, guardValue(b.key, b.raw, true))
+	if len(before.rows) > 0 {
+		batch.Guards = append(batch.Guards, guardValue(before.key, before.raw, true))
+	}
+	batch.Deletes = append(batch.Deletes, b.key)
+	if len(rest) > 0 {
+		batch.Puts = append(batch.Puts, kv.Put{Key: numberKey(keyEntry, mailbox, rest[0].UID), Value: appendBlock(nil, rest)})
+	}
+	return true
+}
+
+func byUID(a, b Row) int { return cmp.Compare(a.UID, b.UID) }

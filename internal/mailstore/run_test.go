@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"postroad/imap"
 	"postroad/internal/blob/memblob"
 	"postroad/internal/kv"
 	"postroad/internal/kv/memkv"
@@ -234,12 +235,28 @@ func FuzzBaseSubject(f *testing.F) {
 	})
 }
 
+// TestSweepOneBlock expunges two stretches of one block, so many that somewhere a commit of
+// the sweep is full just when it comes to the block for the second time: no entry may be in
+// two blocks then.
+func TestSweepOneBlock(t *testing.T) {
+	for n := uint32(10); n <= 90; n += 2 {
+		f := newFixture(t)
+		f.append("INBOX", 120, 0)
+		inbox := f.box("INBOX").ID
+		must(t, f.a.pack(t.Context(), inbox))
+		got(f.a.Expunge(t.Context(), inbox, imap.UIDSet{{First: 1, Last: n}, {First: n + 2, Last: n + 3}}, true))(t)
+		f.sound()
+	}
+}
+
 // FuzzRecords reads damaged values: an error, never a panic or unbounded memory.
 func FuzzRecords(f *testing.F) {
 	f.Add(appendBlock(nil, []Row{{UID: 3, ID: 9, Flags: Seen}, {UID: 4, ID: 7, Size: 9}}))
 	f.Add((&chunk{}).put().Value)
 	f.Add(newChange(changeMailbox, 3))
 	f.Add(appendSet(newChange(changeFlags, 3), set("1:5,9")))
+	f.Add(append(newChange(changeLeft, 3), 9, 4, 0, 2, 0, 3))
+	f.Add(appendSet(append(newChange(changeSeen, 3), 0, 0, 0, 0, 0, 0, 0, 7), set("2:4")))
 	snap, err := memkv.New().Snapshot(f.Context(), "a/none") // holds no staged block
 	if err != nil {
 		f.Fatal(err)

@@ -1,7 +1,6 @@
 package mailstore
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -331,6 +330,7 @@ type sweep struct {
 	chunks map[chunkName]*chunk
 	freed  map[ThreadID][]member // messages taken away in this commit
 	seen   map[MessageID]bool
+	swept  map[string]bool        // blocks, by their keys
 	cost   int                    // keys of the batch, about
 	keys   map[MessageID]*keyRows // blocks of sort keys that rows go out of
 }
@@ -347,14 +347,16 @@ func (a *Account) beginSweep(ctx context.Context, u *mailflow.Unit) (*sweep, err
 		return nil, err
 	}
 	return &sweep{work: *w, chunks: map[chunkName]*chunk{}, freed: map[ThreadID][]member{},
-		keys: map[MessageID]*keyRows{}, seen: map[MessageID]bool{}}, nil
+		keys: map[MessageID]*keyRows{}, seen: map[MessageID]bool{}, swept: map[string]bool{}}, nil
 }
 
 // full tells whether the commit should take no more messages.
 func (s *sweep) full() bool { return s.cost > sweepCost }
 
 // entries takes away the gone entries of blocks that overlap uids, until the commit is
-// full. Blocks get smaller and go. It returns the UID to go on with, 0 at the end.
+// full. Blocks get smaller and go. It returns the UID to go on with, 0 at the end. A block
+// that several stretches of uids lie in is taken once a commit: the snapshot still has it as
+// it was, and what was done to it must not be done again, or to half of it.
 func (s *sweep) entries(mailbox MailboxID, uids imap.UIDSet) (next uint32, err error) {
 	for _, r := range uids {
 		for at := r.First; ; {
@@ -365,14 +367,17 @@ func (s *sweep) entries(mailbox MailboxID, uids imap.UIDSet) (next uint32, err e
 			if b == nil {
 				break
 			}
-			done, err := s.sweepBlock(mailbox, b)
-			if err != nil {
-				return 0, err
+			if !s.swept[string(b.key)] {
+				done, err := s.sweepBlock(mailbox, b)
+				if err != nil {
+					return 0, err
+				}
+				s.swept[string(b.key)] = true
+				if !done {
+					return max(at, b.rows[0].UID), nil
+				}
 			}
 			last := b.rows[len(b.rows)-1].UID
-			if !done {
-				return max(at, b.rows[0].UID), nil
-			}
 			if last >= r.Last {
 				break
 			}
@@ -449,7 +454,7 @@ func (s *sweep) sweepBlock(mailbox MailboxID, b *entryBlock) (done bool, err err
 		return len(gone) == 0, nil
 	}
 	kept = append(kept, gone...)
-	slices.SortFunc(kept, func(a, b Row) int { return cmp.Compare(a.UID, b.UID) })
+	slices.SortFunc(kept, byUID)
 	batch := s.quiet()
 	batch.Guards = append(batch.Guards, guardValue(b.key, b.raw, true))
 	if len(kept) == 0 || kept[0].UID != b.rows[0].UID {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -300,12 +301,15 @@ func TestUndeleteInterrupted(t *testing.T) {
 	}
 }
 
-// Deliveries, expunging and bringing back at once: each message is in one place.
+// Deliveries, expunging and bringing back at once: each message is in one place. Who
+// expunges waits for each next delivery: ahead of them all he would find nothing to do.
 func TestUndeleteConcurrent(t *testing.T) {
 	f := newUndelete(t, Quota{})
 	inbox := f.box("INBOX").ID
 	var wg sync.WaitGroup
 	const each = 60
+	delivered := make(chan struct{}, 2*each)
+	var expunged, back atomic.Int64
 	for i := range 2 {
 		wg.Go(func() {
 			for n := range each {
@@ -313,27 +317,56 @@ func TestUndeleteConcurrent(t *testing.T) {
 				if _, err := f.a.Append(context.Background(), inbox, in); err != nil {
 					t.Error(err)
 				}
+				delivered <- struct{}{}
 			}
 		})
 		wg.Go(func() {
 			for n := range uint32(each) {
-				_, err := f.a.Expunge(context.Background(), inbox, imap.UIDSet{{First: n + 1, Last: n + 2}}, true)
+				<-delivered // so UID n+1 is there, or was
+				gone, err := f.a.Expunge(context.Background(), inbox, imap.UIDSet{{First: n + 1, Last: n + 2}}, true)
+				if err == nil {
+					expunged.Add(int64(gone.UIDs.Count()))
+				}
 				if err == nil && n%5 == 0 {
-					_, err = f.a.Undelete(context.Background(), inbox|recoverableBit, imap.UIDSet{{First: n/2 + 1, Last: n + 1}})
+					var out *Undeleted
+					if out, err = f.a.Undelete(context.Background(), inbox|recoverableBit, imap.UIDSet{{First: n/2 + 1, Last: n + 1}}); err == nil {
+						back.Add(int64(out.Messages))
+					}
 				}
 				if err == nil && n%20 == 0 {
 					err = f.a.Sweep(context.Background())
 				}
-				if err != nil && !errors.Is(err, ErrNoMailbox) {
+				if err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	gone := int(got(f.a.Status(t.Context(), inbox|recoverableBit))(t)[0].Messages)
-	if n := f.snapshot("INBOX").Len(); n+gone != 2*each || f.used().Messages != int64(n) {
-		t.Errorf("%d here, %d to be brought back, of %d; the quota counts %d", n, gone, 2*each, f.used().Messages)
+	if expunged.Load() < each || back.Load() == 0 {
+		t.Errorf("%d were expunged and %d brought back: nothing was tried", expunged.Load(), back.Load())
 	}
+	gone := int(got(f.a.Status(t.Context(), inbox|recoverableBit))(t)[0].Messages)
+	if n := f.snapshot("INBOX").Len(); n+gone != 2*each || gone != int(expunged.Load()-back.Load()) || f.used().Messages != int64(n) {
+		t.Errorf("%d here, %d to be brought back, of %d, %d expunged and %d brought back; the quota counts %d",
+			n, gone, 2*each, expunged.Load(), back.Load(), f.used().Messages)
+	}
+	f.sound()
+}
+
+// Of a mailbox that nothing was expunged from there is nothing to be brought back: this is
+// said, and changes nothing.
+func TestUndeleteBeforeExpunge(t *testing.T) {
+	f := newUndelete(t, Quota{})
+	f.append("INBOX", 1, 0)
+	inbox := f.box("INBOX").ID
+	f.expunge("INBOX", "2:3")
+	if _, err := f.a.Undelete(t.Context(), inbox|recoverableBit, AllUIDs()); !errors.Is(err, ErrNoMailbox) {
+		t.Errorf("undelete: %v", err)
+	}
+	if _, err := f.a.Status(t.Context(), inbox|recoverableBit); !errors.Is(err, ErrNoMailbox) {
+		t.Errorf("status: %v", err)
+	}
+	f.want("untouched", f.recoverable()+f.list("INBOX"), "1:")
 	f.sound()
 }

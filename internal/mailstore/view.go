@@ -324,7 +324,7 @@ func (l *live) head(snap kv.Snapshot, s *Snapshot) error {
 	return err
 }
 
-// load reads the whole mailbox.
+// load reads the whole mailbox. Rows that two blocks hold it passes over, and has them mended.
 func (s *Snapshot) load(snap kv.Snapshot) error {
 	states, err := readStates(snap, s.mailbox)
 	if err != nil {
@@ -332,7 +332,13 @@ func (s *Snapshot) load(snap kv.Snapshot) error {
 	}
 	var open *room
 	n := 0 // messages in open
+	last, doubled := uint32(0), false
 	blocks, err := scanBlocks(snap, kv.Prefix(key(keyEntry, s.mailbox)), func(r *Row) {
+		if r.UID <= last {
+			doubled = true
+			return
+		}
+		last = r.UID
 		if state := states.at(r.UID); state != nil {
 			if state.gone {
 				return
@@ -354,6 +360,9 @@ func (s *Snapshot) load(snap kv.Snapshot) error {
 	}
 	if blocks > packAfter && blocks > len(s.segments)*segmentMax/packFrom {
 		s.account.current().fresh(s.mailbox, blocks)
+	}
+	if doubled {
+		s.account.current().fresh(s.mailbox, packAfter)
 	}
 	return err
 }

@@ -34,6 +34,7 @@ const (
 	ShareNotice      Kind = 'n' // RFC 9670, 3
 	Setting          Kind = 'o' // our own: settings of the web mail
 	Job              Kind = 'j' // our own: import, export, changes by query
+	JobPart          Kind = 'k' // our own: ids that a job has still to do
 	Snooze           Kind = 'z' // messages that come back
 	Upload           Kind = 'u' // RFC 8620, 6.1: octets that nothing refers to yet
 	Mailbox          Kind = 'm' // what JMAP keeps of a mailbox besides the mail store

@@ -135,22 +135,35 @@ func (s *Store) Undo(ctx context.Context, id mailstore.AccountID) (time.Duration
 // SetUndo sets for how long mail waits, in whole seconds; ErrUndo. The mailbox in which it
 // does is made, so that it can be seen from the first mail on.
 func (s *Store) SetUndo(ctx context.Context, id mailstore.AccountID, d time.Duration) error {
+	if err := s.MayWait(ctx, id, d); err != nil {
+		return err
+	}
+	return s.Committer.Commit(ctx, func(_ context.Context, u *mailflow.Unit) error {
+		s.PrepareUndo(u, id, d)
+		return nil
+	})
+}
+
+// MayWait makes an account ready for mail that waits: ErrUndo where it cannot wait for so
+// long, else the mailbox in which it does is there.
+func (s *Store) MayWait(ctx context.Context, id mailstore.AccountID, d time.Duration) error {
 	if d < 0 || d > UndoMax || d%time.Second != 0 {
 		return ErrUndo
 	}
-	if d > 0 {
-		a, err := s.Mail.Account(ctx, id)
-		if err != nil {
-			return err
-		}
-		if _, err := s.Scheduled(ctx, a); err != nil {
-			return err
-		}
-	}
-	return s.Committer.Commit(ctx, func(_ context.Context, u *mailflow.Unit) error {
-		b := batch(u, id)
-		v := binary.AppendUvarint([]byte{format1}, uint64(d/time.Second))
-		b.Puts = append(b.Puts, kv.Put{Key: key(partUndo), Value: v})
+	if d == 0 {
 		return nil
-	})
+	}
+	a, err := s.Mail.Account(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = s.Scheduled(ctx, a)
+	return err
+}
+
+// PrepareUndo sets within a unit for how long mail waits; MayWait has been asked.
+func (s *Store) PrepareUndo(u *mailflow.Unit, id mailstore.AccountID, d time.Duration) {
+	b := batch(u, id)
+	v := binary.AppendUvarint([]byte{format1}, uint64(d/time.Second))
+	b.Puts = append(b.Puts, kv.Put{Key: key(partUndo), Value: v})
 }

@@ -56,6 +56,7 @@ func (d *Demo) Config() *config.Config {
 	c := config.Default()
 	c.Hostname = "mail." + demoDomain
 	c.DataDirectory = d.dir
+	c.Login.Origin = "https://" + net.JoinHostPort("localhost", strconv.Itoa(d.port(443)))
 	c.Listen = config.Listen{SMTP: at(25), Submission: at(587), Submissions: at(465), LMTP: at(24),
 		IMAP: at(143), IMAPS: at(993), POP3: at(110), POP3S: at(995), Sieve: at(4190), HTTPS: at(443)}
 	return c
@@ -188,8 +189,8 @@ ManageSieve {{.Sieve}}. JMAP, for programs that speak it, begins at https://loca
 To administer it: postroad --config {{.File}} account list
 `))
 
-// login is an account as it is printed.
-type login struct{ Login, Password string }
+// shown is an account as it is printed.
+type shown struct{ Login, Password string }
 
 // Explain prints what to type into Mutt, Thunderbird and a shell.
 func (d *Demo) Explain(w io.Writer, s *Server) error {
@@ -198,9 +199,9 @@ func (d *Demo) Explain(w io.Writer, s *Server) error {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
-	users := make([]login, len(demoUsers))
+	users := make([]shown, len(demoUsers))
 	for i, u := range demoUsers {
-		users[i] = login{u + "@" + demoDomain, d.passwords[u]}
+		users[i] = shown{u + "@" + demoDomain, d.passwords[u]}
 	}
 	return explanation.Execute(w, map[string]any{
 		"Domain": demoDomain, "Dir": d.dir, "File": file, "Users": users, "Certificate": s.Certs.File(),

@@ -12,8 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"postroad/internal/directory"
-	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/mua/jmapd/own"
 	"postroad/jmap"
 )
 
@@ -31,45 +30,16 @@ func (s *Server) web() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/.well-known/jmap", s.jmap.Handler())
 	mux.Handle("/jmap/", s.jmap.Handler())
+	mux.Handle("/jmap/image", own.NewImageProxy(own.ImageOptions{Authenticate: s.authenticate}))
+	gate := s.gate.Handler()
+	for _, path := range []string{"/oauth/", "POST /login", "/login/", "/logout", "/.well-known/oauth-authorization-server",
+		"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/"} {
+		mux.Handle(path, gate)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
 		mux.ServeHTTP(w, r)
 	})
-}
-
-// errRefused is what a client is told whose name or password is wrong, whichever it is.
-var errRefused = &jmap.Problem{Status: http.StatusUnauthorized, Detail: "log in with name and password, or with an app password"}
-
-// authenticate is Basic authentication (RFC 7617) by the directory.
-func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (*access.User, error) {
-	// A browser gives passwords that it remembers to pages of others too.
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
-		return nil, &jmap.Problem{Status: http.StatusForbidden, Detail: "the request comes from a page of another origin"}
-	}
-	login, password, ok := r.BasicAuth()
-	if !ok {
-		w.Header().Set("WWW-Authenticate", `Basic realm="postroad", charset="UTF-8"`)
-		return nil, errRefused
-	}
-	client := s.client(r)
-	p, err := s.Directory.Authenticate(r.Context(), directory.Credentials{Login: login, Password: password, Client: client})
-	switch {
-	case errors.Is(err, directory.ErrThrottled):
-		return nil, &jmap.Problem{Status: http.StatusTooManyRequests, Detail: "too many failed log-ins; try again later"}
-	case errors.Is(err, directory.ErrCredentials):
-		w.Header().Set("WWW-Authenticate", `Basic realm="postroad", charset="UTF-8"`)
-		return nil, errRefused
-	case err != nil:
-		return nil, err
-	}
-	if c, ok := r.Context().Value(connKey{}).(*countedConn); ok {
-		c.loggedIn.Do(func() { s.limiter.loggedInNetwork(c.network) })
-	}
-	u := &access.User{Principal: p, Client: client, Credential: "password", Full: p.App == ""}
-	if p.App != "" {
-		u.Credential = "app:" + p.App
-	}
-	return u, nil
 }
 
 // behind tells whether a request comes through a reverse proxy that is trusted.

@@ -120,8 +120,8 @@ func TestHTTPS(t *testing.T) {
 		if w.StatusCode != test.status {
 			t.Errorf("%s: %s %s", test.name, w.Status, text)
 		}
-		if test.status == 401 && !strings.HasPrefix(w.Header.Get("WWW-Authenticate"), "Basic ") {
-			t.Errorf("%s: WWW-Authenticate: %q", test.name, w.Header.Get("WWW-Authenticate"))
+		if ways := strings.Join(w.Header.Values("WWW-Authenticate"), ", "); test.status == 401 && (!strings.Contains(ways, "Basic ") || !strings.Contains(ways, "Bearer ")) {
+			t.Errorf("%s: WWW-Authenticate: %q", test.name, ways)
 		}
 	}
 	if w, text := d.ask(t, c, "GET", "http://"+d.at(t, DoorHTTP)+"/jmap/session", "", nil); w.StatusCode != 200 {

@@ -12,6 +12,7 @@ import (
 	"postroad/internal/mua/jmapd/access"
 	"postroad/internal/mua/jmapd/contacts"
 	"postroad/internal/mua/jmapd/email"
+	"postroad/internal/mua/jmapd/own"
 	"postroad/internal/mua/jmapd/sending"
 	"postroad/internal/mua/jmapd/sharing"
 	"postroad/internal/mua/jmapd/sieves"
@@ -25,24 +26,30 @@ func (s *Server) openJMAP() error {
 		Committer: s.Committer, Bodies: s.Bodies, Clock: s.Clock, Host: hostname(s.config), Log: s.log}
 	most := int64(s.config.Limits.Message)
 	s.email = email.New(house, email.Options{MessageBytesMax: most, UploadBytesMax: most, Changed: s.changedByJMAP, Snooze: s.Snooze})
-	methods := s.email.Methods()
-	set := methods[slices.IndexFunc(methods, func(m jmap.Method) bool { return m.Name == "Email/set" })]
+	set, query := method(s.email, "Email/set"), method(s.email, "Email/query")
+	s.own = own.New(house, own.Options{Outbox: s.Outbox, EmailQuery: query, EmailSet: set, EmailGet: method(s.email, "Email/get")})
 	rules := sieves.New(house, sieves.Options{Blobs: s.email, Extensions: sieve.Extensions(), Notify: sieve.NotifyMethods(),
 		RedirectsMax: sieve.RedirectsMax, Implementation: "postroad"})
 	var err error
 	s.jmap, err = jmapd.New(context.Background(), jmapd.Options{
-		House: house, Authenticate: s.authenticate, Origin: s.origin,
+		House: house, Authenticate: s.authenticate, Lives: s.gate.Lives, Origin: s.origin,
 		Parts: []jmapd.Part{
 			s.email,
 			sending.New(house, sending.Options{Outbox: s.Outbox, Submitter: s.submitter(), EmailSet: set, Extensions: submit.Extensions,
 				HoldMax: submit.HoldMax, MessageBytesMax: most, RecipientsMax: s.config.Limits.Recipients}),
-			contacts.New(house), sharing.New(house, sharing.Options{WarnPercent: s.config.Limits.QuotaWarnings}), rules,
+			contacts.New(house), sharing.New(house, sharing.Options{WarnPercent: s.config.Limits.QuotaWarnings}), rules, s.own,
 		},
 		Blobs:    access.WithSources(s.email, map[byte]access.BlobSource{sieves.ContentID: rules}),
 		Limits:   jmap.RequestLimits{SizeUpload: most, ConcurrentStreams: s.config.Limits.UserConnections},
 		Panicked: s.panicked, PushNetworks: s.config.Trust.Push,
 	})
 	return err
+}
+
+// method finds one of a family's methods.
+func method(of jmapd.Part, name string) jmap.Method {
+	all := of.Methods()
+	return all[slices.IndexFunc(all, func(m jmap.Method) bool { return m.Name == name })]
 }
 
 // causes are those of changes by JMAP as scripts of mailboxes are told of them.

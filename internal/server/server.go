@@ -27,6 +27,8 @@ import (
 	"postroad/internal/mda/pop3d"
 	"postroad/internal/mua/jmapd"
 	"postroad/internal/mua/jmapd/email"
+	"postroad/internal/mua/jmapd/own"
+	"postroad/internal/mua/login"
 	"postroad/internal/telemetry"
 )
 
@@ -84,6 +86,8 @@ type Server struct {
 	pop3    *pop3d.Backend
 	events  *events.Events
 	email   *email.Methods
+	own     *own.Methods
+	gate    *login.Gate
 	jmap    *jmapd.Server
 	limiter *limiter
 	asked   atomic.Int64 // requests over HTTP
@@ -130,6 +134,9 @@ func (s *Server) build() error {
 		return err
 	}
 	s.backends()
+	if err := s.openGate(); err != nil {
+		return fmt.Errorf("log-ins over HTTP: %w", err)
+	}
 	if err := s.openJMAP(); err != nil {
 		return fmt.Errorf("JMAP: %w", err)
 	}
@@ -169,7 +176,7 @@ func (s *Server) run(ctx context.Context, ready func(*Server)) error {
 		run  func(context.Context) error
 	}{
 		{"certificates", s.Certs.Run}, {"mail store", s.Mail.Run}, {"queue", s.Queue.Run}, {"snooze", s.Snooze.Run}, {"trace", s.trimTraces},
-		{"memory", giveMemoryBack}, {"push", s.jmap.Run}, {"uploads", s.email.Run},
+		{"memory", giveMemoryBack}, {"push", s.jmap.Run}, {"uploads", s.email.Run}, {"tokens", s.sweepTokens}, {"jobs", s.own.Run},
 		{"collector", func(ctx context.Context) error { s.Collector.Run(ctx); return nil }},
 		{"administration", func(ctx context.Context) error { return verbs.Serve(ctx, s.Listeners[0]) }},
 	} {

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"postroad/internal/mua/reach"
 )
 
 // Limits of a request to a push service, which is wherever a user says.
@@ -25,36 +27,6 @@ const (
 	unprivilegedPorts = 1024
 )
 
-// reserved are networks beside those that netip knows, which are of no use on the open
-// Internet or lead to another address within (RFC 6890).
-var reserved = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("::/96"), netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("100::/64"),
-	netip.MustParsePrefix("2001::/23"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("fec0::/10"),
-}
-
-// mayReach tells whether an address is one of the open Internet, or of the networks allowed
-// besides.
-func mayReach(a netip.Addr, allowed []netip.Prefix) bool {
-	a = a.Unmap().WithZone("")
-	for _, p := range allowed {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	if !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
-		return false
-	}
-	for _, p := range reserved {
-		if p.Contains(a) {
-			return false
-		}
-	}
-	return true
-}
-
 // pushClient is an HTTP client that goes to the open Internet only. The address is looked at
 // when it is connected to, so that no second answer of a resolver can be another one.
 func pushClient(allowed []netip.Prefix, roots *tls.Config) *http.Client {
@@ -63,7 +35,7 @@ func pushClient(allowed []netip.Prefix, roots *tls.Config) *http.Client {
 		if err != nil {
 			return err
 		}
-		if !mayReach(to.Addr(), allowed) {
+		if !reach.May(to.Addr(), allowed) {
 			return fmt.Errorf("push to %s: the address is not of the open Internet", to.Addr())
 		}
 		if to.Port() != httpsPort && to.Port() < unprivilegedPorts {

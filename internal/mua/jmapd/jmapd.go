@@ -90,6 +90,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			}
 			return u, nil
 		},
+		May:     func(u any, uri string) bool { return u.(*access.User).May(uri) },
 		Who:     func(u any) string { return u.(*access.User).ID.String() },
 		Recheck: func(ctx context.Context, u any) error { return s.lives(ctx, u.(*access.User)) },
 		Session: s.session, Origin: o.Origin, Changes: s.hub, Limits: o.Limits, Log: s.log, Panicked: o.Panicked,
@@ -102,8 +103,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// collations by which parts sort (RFC 4790).
-var collations = []string{"i;ascii-numeric", "i;ascii-casemap", "i;unicode-casemap"}
+// collations are those by which all parts sort texts (RFC 4790): sort keys of mail are kept
+// for one.
+var collations = []string{"i;unicode-casemap"}
 
 // capabilityVAPID is that of RFC 9749.
 const capabilityVAPID = "urn:ietf:params:jmap:webpush-vapid"
@@ -133,6 +135,7 @@ func (s *Server) session(ctx context.Context, user any) (*jmap.Session, error) {
 		for _, p := range s.parts {
 			maps.Copy(can, p.Capabilities(u, a))
 		}
+		maps.DeleteFunc(can, func(uri string, _ any) bool { return !u.May(uri) })
 		o.Accounts[a.JMAP()] = jmap.SessionAccount{Name: a.Owner.Login.String(), IsPersonal: a.Own, Capabilities: can}
 		if a.Own {
 			for uri := range can {

@@ -29,6 +29,7 @@ import (
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/mua/reach"
 	"postroad/internal/objects"
 	"postroad/jmap"
 )
@@ -68,15 +69,15 @@ func (b oneBlob) Upload(_ context.Context, u *access.User, a *access.Account, _ 
 	return "U1", n, err
 }
 
-func (b oneBlob) KeepBlob(context.Context, *mailflow.Unit, *access.User, *access.Account, jmap.ID, string) (blob.Body, error) {
-	return blob.Body{}, jmap.ErrBlobNotFound
-}
-
 func (b oneBlob) OpenBlob(_ context.Context, u *access.User, a *access.Account, id jmap.ID) (jmap.Blob, error) {
 	if a.ID() != b.owner || id != "U1" {
 		return nil, jmap.ErrBlobNotFound
 	}
 	return memory{strings.NewReader("octets")}, nil
+}
+
+func (oneBlob) KeepBlob(context.Context, *mailflow.Unit, *access.User, *access.Account, jmap.ID, string) (blob.Body, error) {
+	return blob.Body{}, jmap.ErrBlobNotFound
 }
 
 type memory struct{ *strings.Reader }
@@ -533,11 +534,11 @@ func TestMayReach(t *testing.T) {
 		"224.0.0.1": false, "255.255.255.255": false, "::1": false, "::": false, "fe80::1%eth0": false, "fd00::1": false, "ff02::1": false,
 		"::ffff:127.0.0.1": false, "::ffff:169.254.169.254": false, "64:ff9b::7f00:1": false, "2002:7f00:1::": false, "::127.0.0.1": false, "2001:db8::1": false,
 	} {
-		if got := mayReach(netip.MustParseAddr(a), nil); got != want {
+		if got := reach.May(netip.MustParseAddr(a), nil); got != want {
 			t.Errorf("%s: %v", a, got)
 		}
 	}
-	if !mayReach(netip.MustParseAddr("::ffff:127.0.0.1"), []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}) {
+	if !reach.May(netip.MustParseAddr("::ffff:127.0.0.1"), []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}) {
 		t.Error("an allowed network is refused")
 	}
 	// The address is looked at when it is connected to, whatever the name.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -237,4 +238,31 @@ func (g *Gate) sendCookie(w http.ResponseWriter, token tokens.Token, s tokens.Se
 // dropCookie takes it away again.
 func dropCookie(w http.ResponseWriter) {
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: -1})
+}
+
+// Lives tells whether what a user proved himself with when he came still holds, for streams:
+// a session or a grant may have ended since. The error is a *Refusal, or ours.
+func (g *Gate) Lives(ctx context.Context, u *access.User) error {
+	kind, text, _ := strings.Cut(u.Credential, ":")
+	var alive bool
+	switch kind {
+	case "session":
+		list, err := g.o.Tokens.Sessions(ctx, u.ID)
+		if err != nil {
+			return err
+		}
+		alive = slices.ContainsFunc(list, func(s tokens.Session) bool { return s.ID.String() == text })
+	case "token":
+		list, err := g.o.Tokens.Grants(ctx, u.ID)
+		if err != nil {
+			return err
+		}
+		alive = slices.ContainsFunc(list, func(s tokens.Grant) bool { return s.ID.String() == text })
+	default:
+		return nil
+	}
+	if !alive {
+		return errNobody
+	}
+	return nil
 }

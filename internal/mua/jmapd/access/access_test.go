@@ -10,6 +10,7 @@ import (
 func TestPrincipalID(t *testing.T) {
 	for _, s := range []mailstore.Subject{
 		{Kind: mailstore.SubjectAccount, Account: 12345},
+		{Kind: mailstore.SubjectAnyone},
 		{Kind: mailstore.SubjectGroup, Group: "team@bücher.example"},
 	} {
 		id, ok := PrincipalID(s)
@@ -17,10 +18,7 @@ func TestPrincipalID(t *testing.T) {
 			t.Errorf("%v becomes %q and then %v", s, id, got)
 		}
 	}
-	if id, ok := PrincipalID(mailstore.Subject{Kind: mailstore.SubjectAnyone}); ok {
-		t.Errorf("anyone is principal %q", id)
-	}
-	for _, bad := range []jmap.ID{"", "R", "Q", "Rx", "Q====", "A000000000001", "Q\x00"} {
+	for _, bad := range []jmap.ID{"", "A", "Q", "Ax", "Q====", "R0000000000001", "Q\x00"} {
 		if s, ok := ParsePrincipal(bad); ok {
 			t.Errorf("%q is %v", bad, s)
 		}

@@ -47,6 +47,13 @@ func (h *House) PrepareNotice(ctx context.Context, u *mailflow.Unit, by *User, o
 	return h.putNotice(ctx, u, to.Account, value)
 }
 
+// Notify is PrepareNotice for what has been committed already.
+func (h *House) Notify(ctx context.Context, by *User, owner mailstore.AccountID, to mailstore.Subject, n Notice) error {
+	return h.Committer.Commit(ctx, func(ctx context.Context, u *mailflow.Unit) error {
+		return h.PrepareNotice(ctx, u, by, owner, to, n)
+	})
+}
+
 // putNotice adds a notification, and takes the oldest away where there are too many.
 func (h *House) putNotice(ctx context.Context, u *mailflow.Unit, to directory.AccountID, value []byte) error {
 	have, _, err := h.Objects.All(ctx, to, objects.ShareNotice, 0, 0)

@@ -11,17 +11,23 @@ import (
 	"postroad/jmap"
 )
 
-// Letters of the ids of principals (RFC 9670, 2).
+// Ids of principals (RFC 9670, 2): an account's has the id of the account, a group's is 'Q'
+// and its key in base64url.
 const (
-	principalAccount = 'R' // and the account's id
-	principalGroup   = 'Q' // and the group's key in base64url
+	principalAccount = 'A'
+	principalGroup   = 'Q'
+
+	// PrincipalAnyone is everybody in the organisation.
+	PrincipalAnyone jmap.ID = "Y"
 )
 
 // PrincipalID is the id of the principal that a subject of an access control list is. There
-// is none for anyone, and for a group whose address is too long for an id.
+// is none for a group whose address is too long for an id.
 func PrincipalID(s mailstore.Subject) (jmap.ID, bool) {
 	var id jmap.ID
 	switch s.Kind {
+	case mailstore.SubjectAnyone:
+		return PrincipalAnyone, true
 	case mailstore.SubjectAccount:
 		return FormatID(principalAccount, s.Account), true
 	case mailstore.SubjectGroup:
@@ -33,6 +39,9 @@ func PrincipalID(s mailstore.Subject) (jmap.ID, bool) {
 // ParsePrincipal is the subject that an id of a principal stands for; whether there is such
 // an account or group is not asked.
 func ParsePrincipal(id jmap.ID) (mailstore.Subject, bool) {
+	if id == PrincipalAnyone {
+		return mailstore.Subject{Kind: mailstore.SubjectAnyone}, true
+	}
 	if account, ok := ParseID(principalAccount, id); ok {
 		return mailstore.Subject{Kind: mailstore.SubjectAccount, Account: account}, true
 	}
@@ -47,8 +56,8 @@ func ParsePrincipal(id jmap.ID) (mailstore.Subject, bool) {
 // is.
 func (h *House) Subject(ctx context.Context, org string, id jmap.ID) (mailstore.Subject, bool, error) {
 	s, ok := ParsePrincipal(id)
-	if !ok {
-		return s, false, nil
+	if !ok || s.Kind == mailstore.SubjectAnyone {
+		return s, ok, nil
 	}
 	if s.Kind == mailstore.SubjectAccount {
 		a, err := h.Directory.Account(ctx, s.Account)

@@ -93,7 +93,7 @@ func (b *book) rightsOf(ctx context.Context, a *access.Account) (rights, error) 
 	var r rights
 	for id, given := range b.ShareWith {
 		s, ok := access.ParsePrincipal(id)
-		is := ok && s.Kind == mailstore.SubjectAccount && s.Account == a.Reader.ID
+		is := ok && (s.Kind == mailstore.SubjectAnyone || s.Kind == mailstore.SubjectAccount && s.Account == a.Reader.ID)
 		if ok && s.Kind == mailstore.SubjectGroup && !given.within(r) {
 			var err error
 			if is, err = a.Reader.Member(ctx, s.Group); err != nil {

@@ -1,7 +1,6 @@
 package contacts
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -10,130 +9,53 @@ import (
 
 	"pgregory.net/rapid"
 
-	"postroad/address"
-	"postroad/internal/blob"
-	"postroad/internal/blob/memblob"
-	"postroad/internal/directory"
-	"postroad/internal/kv/hlc"
-	"postroad/internal/kv/memkv"
-	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
-	"postroad/internal/mua/jmapd/access"
-	"postroad/internal/objects"
+	"postroad/internal/mua/jmapd/accesstest"
 	"postroad/jmap"
 )
 
 // house is the methods over memory, with users alice and bob of one organisation.
 type house struct {
-	t       testing.TB
-	methods map[string]jmap.Method
-	users   map[string]*access.User
+	*accesstest.House
+	t testing.TB
 }
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
-	ctx := context.Background()
-	engine, clock := memkv.New(), hlc.NewClock(1)
-	t.Cleanup(func() { engine.Close() })
-	c := &mailflow.Committer{Engine: engine, Bodies: blob.NewBodies(engine, memblob.New(), clock)}
-	d, err := directory.Open(ctx, directory.Options{Engine: engine, Committer: c, Clock: clock})
-	must(t, err)
-	t.Cleanup(d.Close)
-	mail := mailstore.New(mailstore.Options{Committer: c, Clock: clock})
-	m := New(&access.House{Mail: mail, Directory: d, Objects: &objects.Store{Committer: c, Clock: clock}, Committer: c, Clock: clock})
-	h := &house{t, map[string]jmap.Method{}, map[string]*access.User{}}
-	for _, method := range m.Methods() {
-		h.methods[method.Name] = method
-	}
-	_, err = d.AddDomain(ctx, directory.Domain{Name: "ours.test"})
-	must(t, err)
-	for _, name := range []string{"alice", "bob"} {
-		a, err := address.Parse(name + "@ours.test")
-		must(t, err)
-		made, err := d.AddAccount(ctx, directory.NewAccount{Addresses: []address.Address{a}})
-		must(t, err)
-		must(t, mail.Create(ctx, made.ID, mailstore.Quota{}))
-		p, err := d.Principal(ctx, made.ID)
-		must(t, err)
-		h.users[name] = &access.User{Principal: p}
-	}
+	h := &house{accesstest.New(t, mailstore.Quota{}, "alice@ours.test", "bob@ours.test"), t}
+	h.Serve(New(h.House.House).Methods())
 	return h
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// account is the id of a user's account; principal is his.
-func (h *house) account(name string) jmap.ID { return access.FormatID('A', h.users[name].ID) }
-func (h *house) principal(name string) jmap.ID {
-	id, _ := access.PrincipalID(mailstore.Subject{Kind: mailstore.SubjectAccount, Account: h.users[name].ID})
-	return id
-}
-
-// call makes a call as a user: the response, decoded, or the error's type.
-func (h *house) call(user, method, account string, args string) map[string]any {
-	h.t.Helper()
-	raw := fmt.Sprintf(`{"accountId": %q%s}`, h.account(account), args)
-	r, err := h.methods[method].Do(context.Background(), jmap.NewCall(method, json.RawMessage(raw), h.users[user], nil))
-	if err != nil {
-		e, ok := err.(*jmap.MethodError)
-		if !ok {
-			h.t.Fatalf("%s: %v", method, err)
-		}
-		return map[string]any{"error": e.Type}
-	}
-	out, err := json.Marshal(r)
-	must(h.t, err)
-	var decoded map[string]any
-	must(h.t, json.Unmarshal(out, &decoded))
-	return decoded
-}
-
-// at walks into a decoded response.
-func at(v any, path ...string) any {
-	for _, name := range path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[name]
-	}
-	return v
 }
 
 // book returns the id of the user's first book.
 func (h *house) book(user string) string {
 	h.t.Helper()
-	list := h.call(user, "AddressBook/get", user, "")["list"].([]any)
-	return at(list[0], "id").(string)
+	list := h.Call(user, "AddressBook/get", user, "")["list"].([]any)
+	return accesstest.At(list[0], "id").(string)
 }
 
 // add makes a card and returns its id, or the type of the error.
 func (h *house) add(user, account, card string) string {
 	h.t.Helper()
-	r := h.call(user, "ContactCard/set", account, fmt.Sprintf(`, "create": {"k": %s}`, card))
-	if id, ok := at(r, "created", "k", "id").(string); ok {
+	r := h.Call(user, "ContactCard/set", account, fmt.Sprintf(`, "create": {"k": %s}`, card))
+	if id, ok := accesstest.At(r, "created", "k", "id").(string); ok {
 		return id
 	}
-	return fmt.Sprint(at(r, "notCreated", "k", "type"))
+	return fmt.Sprint(accesstest.At(r, "notCreated", "k", "type"))
 }
 
 // TestFirst shows RFC 9610's first example: an account without contacts.
 func TestFirst(t *testing.T) {
 	h := newHouse(t)
-	r := h.call("alice", "AddressBook/get", "alice", "")
+	r := h.Call("alice", "AddressBook/get", "alice", "")
 	list := r["list"].([]any)
-	if len(list) != 1 || at(list[0], "name") != "Personal" || at(list[0], "isDefault") != true || at(list[0], "shareWith") != nil || at(list[0], "myRights", "mayShare") != true {
+	if len(list) != 1 || accesstest.At(list[0], "name") != "Personal" || accesstest.At(list[0], "isDefault") != true || accesstest.At(list[0], "shareWith") != nil || accesstest.At(list[0], "myRights", "mayShare") != true {
 		t.Errorf("books: %v", list)
 	}
-	if r := h.call("alice", "ContactCard/get", "alice", ""); len(r["list"].([]any)) != 0 {
+	if r := h.Call("alice", "ContactCard/get", "alice", ""); len(r["list"].([]any)) != 0 {
 		t.Errorf("cards: %v", r)
 	}
-	if r := h.call("bob", "AddressBook/get", "alice", ""); r["error"] != "accountNotFound" {
+	if r := h.Call("bob", "AddressBook/get", "alice", ""); r["error"] != "accountNotFound" {
 		t.Errorf("to a stranger: %v", r)
 	}
 }
@@ -142,16 +64,16 @@ func TestFirst(t *testing.T) {
 func TestDefault(t *testing.T) {
 	h := newHouse(t)
 	first := h.book("alice")
-	r := h.call("alice", "AddressBook/set", "alice", `, "create": {"n": {"name": "Autosaved", "sortOrder": 1}}, "onSuccessSetIsDefault": "#n"`)
-	second := at(r, "created", "n", "id").(string)
-	if at(r, "created", "n", "isDefault") != true || at(r, "updated", first, "isDefault") != false {
+	r := h.Call("alice", "AddressBook/set", "alice", `, "create": {"n": {"name": "Autosaved", "sortOrder": 1}}, "onSuccessSetIsDefault": "#n"`)
+	second := accesstest.At(r, "created", "n", "id").(string)
+	if accesstest.At(r, "created", "n", "isDefault") != true || accesstest.At(r, "updated", first, "isDefault") != false {
 		t.Errorf("set: %v", r)
 	}
-	r = h.call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "destroy": [%q, %q], "onSuccessSetIsDefault": %q`, first, second, first))
-	if fmt.Sprint(r["destroyed"]) != fmt.Sprintf("[%s]", first) || at(r, "notDestroyed", second, "type") != "forbidden" {
+	r = h.Call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "destroy": [%q, %q], "onSuccessSetIsDefault": %q`, first, second, first))
+	if fmt.Sprint(r["destroyed"]) != fmt.Sprintf("[%s]", first) || accesstest.At(r, "notDestroyed", second, "type") != "forbidden" {
 		t.Errorf("destroy: %v", r)
 	}
-	if r := h.call("alice", "AddressBook/changes", "alice", `, "sinceState": "0"`); fmt.Sprint(r["created"]) != fmt.Sprintf("[%s]", second) {
+	if r := h.Call("alice", "AddressBook/changes", "alice", `, "sinceState": "0"`); fmt.Sprint(r["created"]) != fmt.Sprintf("[%s]", second) {
 		t.Errorf("changes: %v", r)
 	}
 }
@@ -168,21 +90,21 @@ func TestBookErrors(t *testing.T) {
 		"a half order":     {`{"name": "x", "sortOrder": 0.5}`, "invalidProperties"},
 		"an id":            {`{"name": "x", "id": "B1"}`, "invalidProperties"},
 		"a default":        {`{"name": "x", "isDefault": true}`, "invalidProperties"},
-		"nobody":           {`{"name": "x", "shareWith": {"R0000000000001": {"mayRead": true}}}`, "invalidProperties"},
-		"himself":          {fmt.Sprintf(`{"name": "x", "shareWith": {%q: {"mayRead": true}}}`, h.principal("alice")), "invalidProperties"},
+		"nobody":           {`{"name": "x", "shareWith": {"A0000000000001": {"mayRead": true}}}`, "invalidProperties"},
+		"himself":          {fmt.Sprintf(`{"name": "x", "shareWith": {%q: {"mayRead": true}}}`, h.Principal("alice")), "invalidProperties"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := h.call("alice", "AddressBook/set", "alice", `, "create": {"n": `+test.object+`}`)
-			if got := at(r, "notCreated", "n", "type"); got != test.want {
+			r := h.Call("alice", "AddressBook/set", "alice", `, "create": {"n": `+test.object+`}`)
+			if got := accesstest.At(r, "notCreated", "n", "type"); got != test.want {
 				t.Errorf("%v", r)
 			}
 		})
 	}
-	r := h.call("alice", "AddressBook/set", "alice", `, "update": {"B0000000000001": {"name": "x"}}, "destroy": ["zz"]`)
-	if at(r, "notUpdated", "B0000000000001", "type") != "notFound" || at(r, "notDestroyed", "zz", "type") != "notFound" {
+	r := h.Call("alice", "AddressBook/set", "alice", `, "update": {"B0000000000001": {"name": "x"}}, "destroy": ["zz"]`)
+	if accesstest.At(r, "notUpdated", "B0000000000001", "type") != "notFound" || accesstest.At(r, "notDestroyed", "zz", "type") != "notFound" {
 		t.Errorf("books that are not there: %v", r)
 	}
-	if r := h.call("alice", "AddressBook/set", "alice", `, "ifInState": "999"`); r["error"] != "stateMismatch" {
+	if r := h.Call("alice", "AddressBook/set", "alice", `, "ifInState": "999"`); r["error"] != "stateMismatch" {
 		t.Errorf("another state: %v", r)
 	}
 }
@@ -195,27 +117,27 @@ func TestCards(t *testing.T) {
 		"emails": {"0": {"contexts": {"private": true}, "address": "joe.bloggs@example.com"}}, "example.com:x": [1]}`, book)
 	id := h.add("alice", "alice", joe)
 	get := func() map[string]any {
-		return h.call("alice", "ContactCard/get", "alice", fmt.Sprintf(`, "ids": [%q]`, id))["list"].([]any)[0].(map[string]any)
+		return h.Call("alice", "ContactCard/get", "alice", fmt.Sprintf(`, "ids": [%q]`, id))["list"].([]any)[0].(map[string]any)
 	}
 	c := get()
-	if at(c, "emails", "0", "address") != "joe.bloggs@example.com" || at(c, "addressBookIds", book) != true || !strings.HasPrefix(c["uid"].(string), "urn:uuid:") || c["example.com:x"] == nil || c["kind"] != "individual" {
+	if accesstest.At(c, "emails", "0", "address") != "joe.bloggs@example.com" || accesstest.At(c, "addressBookIds", book) != true || !strings.HasPrefix(c["uid"].(string), "urn:uuid:") || c["example.com:x"] == nil || c["kind"] != "individual" {
 		t.Errorf("card: %v", c)
 	}
-	state := h.call("alice", "ContactCard/get", "alice", `, "ids": []`)["state"].(string)
-	r := h.call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "ifInState": %q, "update": {%q: {"emails/0/address": "joe@example.org", "notes": {"n": {"note": "tall"}}, "kind": null}}`, state, id))
-	if c = get(); at(c, "emails", "0", "address") != "joe@example.org" || at(c, "notes", "n", "note") != "tall" {
+	state := h.Call("alice", "ContactCard/get", "alice", `, "ids": []`)["state"].(string)
+	r := h.Call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "ifInState": %q, "update": {%q: {"emails/0/address": "joe@example.org", "notes": {"n": {"note": "tall"}}, "kind": null}}`, state, id))
+	if c = get(); accesstest.At(c, "emails", "0", "address") != "joe@example.org" || accesstest.At(c, "notes", "n", "note") != "tall" {
 		t.Errorf("%v after %v", c, r)
 	}
-	if r := h.call("alice", "ContactCard/changes", "alice", fmt.Sprintf(`, "sinceState": %q`, state)); fmt.Sprint(r["updated"]) != "["+id+"]" {
+	if r := h.Call("alice", "ContactCard/changes", "alice", fmt.Sprintf(`, "sinceState": %q`, state)); fmt.Sprint(r["updated"]) != "["+id+"]" {
 		t.Errorf("changes: %v", r)
 	}
 	if got := h.add("alice", "alice", strings.Replace(joe, "{", fmt.Sprintf(`{"uid": %q, `, c["uid"]), 1)); got != "alreadyExists" {
 		t.Errorf("the same uid again: %s", got)
 	}
-	if r := h.call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, book)); at(r, "notDestroyed", book, "type") != "forbidden" {
+	if r := h.Call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, book)); accesstest.At(r, "notDestroyed", book, "type") != "forbidden" {
 		t.Errorf("the default book: %v", r)
 	}
-	r = h.call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, id))
+	r = h.Call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, id))
 	if fmt.Sprint(r["destroyed"]) != "["+id+"]" {
 		t.Errorf("destroy: %v", r)
 	}
@@ -266,20 +188,20 @@ func TestCardErrors(t *testing.T) {
 func TestSharing(t *testing.T) {
 	h := newHouse(t)
 	private := h.book("alice")
-	r := h.call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "create": {"n": {"name": "Team", "shareWith": {%q: {"mayRead": true, "mayWrite": false}}}}`, h.principal("bob")))
-	team := at(r, "created", "n", "id").(string)
+	r := h.Call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "create": {"n": {"name": "Team", "shareWith": {%q: {"mayRead": true, "mayWrite": false}}}}`, h.Principal("bob")))
+	team := accesstest.At(r, "created", "n", "id").(string)
 	secret := h.add("alice", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true}, "uid": "secret"}`, private))
 	shared := h.add("alice", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true, %q: true}, "uid": "shared"}`, private, team))
 
-	books := h.call("bob", "AddressBook/get", "alice", "")["list"].([]any)
-	if len(books) != 1 || at(books[0], "id") != team || at(books[0], "myRights", "mayWrite") != false || at(books[0], "isSubscribed") != false {
+	books := h.Call("bob", "AddressBook/get", "alice", "")["list"].([]any)
+	if len(books) != 1 || accesstest.At(books[0], "id") != team || accesstest.At(books[0], "myRights", "mayWrite") != false || accesstest.At(books[0], "isSubscribed") != false {
 		t.Fatalf("bob sees %v", books)
 	}
-	got := h.call("bob", "ContactCard/get", "alice", fmt.Sprintf(`, "ids": [%q, %q]`, secret, shared))
-	if fmt.Sprint(got["notFound"]) != "["+secret+"]" || fmt.Sprint(at(got["list"].([]any)[0], "addressBookIds")) != fmt.Sprintf("map[%s:true]", team) {
+	got := h.Call("bob", "ContactCard/get", "alice", fmt.Sprintf(`, "ids": [%q, %q]`, secret, shared))
+	if fmt.Sprint(got["notFound"]) != "["+secret+"]" || fmt.Sprint(accesstest.At(got["list"].([]any)[0], "addressBookIds")) != fmt.Sprintf("map[%s:true]", team) {
 		t.Errorf("bob gets %v", got)
 	}
-	if r := h.call("bob", "ContactCard/query", "alice", ""); fmt.Sprint(r["ids"]) != "["+shared+"]" {
+	if r := h.Call("bob", "ContactCard/query", "alice", ""); fmt.Sprint(r["ids"]) != "["+shared+"]" {
 		t.Errorf("bob finds %v", r)
 	}
 	for what, args := range map[string]string{
@@ -287,7 +209,7 @@ func TestSharing(t *testing.T) {
 		"destroy":      fmt.Sprintf(`, "destroy": [%q]`, shared),
 		"write secret": fmt.Sprintf(`, "update": {%q: {"kind": "org"}}`, secret),
 	} {
-		r := h.call("bob", "ContactCard/set", "alice", args)
+		r := h.Call("bob", "ContactCard/set", "alice", args)
 		if count(r["notUpdated"])+count(r["notDestroyed"]) != 1 {
 			t.Errorf("%s by bob: %v", what, r)
 		}
@@ -295,15 +217,15 @@ func TestSharing(t *testing.T) {
 	if got := h.add("bob", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true}}`, team)); got != "forbidden" {
 		t.Errorf("create by bob: %s", got)
 	}
-	if r := h.call("bob", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"shareWith": null}}`, team)); at(r, "notUpdated", team) != nil && at(r, "notUpdated", team, "type") != "forbidden" {
+	if r := h.Call("bob", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"shareWith": null}}`, team)); accesstest.At(r, "notUpdated", team) != nil && accesstest.At(r, "notUpdated", team, "type") != "forbidden" {
 		t.Errorf("share by bob: %v", r)
 	}
-	r = h.call("bob", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"isSubscribed": true}}`, team))
+	r = h.Call("bob", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"isSubscribed": true}}`, team))
 	if count(r["updated"]) != 1 {
 		t.Errorf("subscribe by bob: %v", r)
 	}
-	h.call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"shareWith/%s": null}}`, team, h.principal("bob")))
-	if r := h.call("bob", "AddressBook/get", "alice", ""); r["error"] != "accountNotFound" {
+	h.Call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "update": {%q: {"shareWith/%s": null}}`, team, h.Principal("bob")))
+	if r := h.Call("bob", "AddressBook/get", "alice", ""); r["error"] != "accountNotFound" {
 		t.Errorf("bob still sees %v", r)
 	}
 }
@@ -359,7 +281,7 @@ func TestQuery(t *testing.T) {
 		{"no date", `"filter": {"createdBefore": "yesterday"}`, "invalidArguments"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := h.call("alice", "ContactCard/query", "alice", ", "+test.args)
+			r := h.Call("alice", "ContactCard/query", "alice", ", "+test.args)
 			var got []string
 			if e, ok := r["error"].(string); ok {
 				got = []string{e}
@@ -382,10 +304,10 @@ func TestRandom(t *testing.T) {
 	book := h.book("alice")
 	const sorted = `, "sort": [{"property": "name/given"}]`
 	rapid.Check(t, func(rt *rapid.T) {
-		r := h.call("alice", "ContactCard/query", "alice", sorted)
+		r := h.Call("alice", "ContactCard/query", "alice", sorted)
 		if left, err := json.Marshal(r["ids"]); err != nil || len(r["ids"].([]any)) > 0 {
-			h.call("alice", "ContactCard/set", "alice", `, "destroy": `+string(left))
-			r = h.call("alice", "ContactCard/query", "alice", sorted)
+			h.Call("alice", "ContactCard/set", "alice", `, "destroy": `+string(left))
+			r = h.Call("alice", "ContactCard/query", "alice", sorted)
 		}
 		known := map[string]bool{}
 		var order []string
@@ -393,15 +315,15 @@ func TestRandom(t *testing.T) {
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			name := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(rt, "name")
 			object := fmt.Sprintf(`{"addressBookIds": {%q: true}, "name": {"components": [{"kind": "given", "value": %q}]}}`, book, name)
-			all := h.call("alice", "ContactCard/query", "alice", sorted)["ids"].([]any)
+			all := h.Call("alice", "ContactCard/query", "alice", sorted)["ids"].([]any)
 			switch what := rapid.IntRange(0, 2).Draw(rt, "what"); {
 			case what == 0 || len(all) == 0:
 				h.add("alice", "alice", object)
 			case what == 1:
 				id := rapid.SampledFrom(all).Draw(rt, "id").(string)
-				h.call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "update": {%q: {"name/components": [{"kind": "given", "value": %q}]}}`, id, name))
+				h.Call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "update": {%q: {"name/components": [{"kind": "given", "value": %q}]}}`, id, name))
 			default:
-				h.call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, rapid.SampledFrom(all).Draw(rt, "id").(string)))
+				h.Call("alice", "ContactCard/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, rapid.SampledFrom(all).Draw(rt, "id").(string)))
 			}
 			if rapid.Bool().Draw(rt, "look") {
 				state = h.follow(state, known)
@@ -410,7 +332,7 @@ func TestRandom(t *testing.T) {
 		}
 		h.follow(state, known)
 		order, _ = h.followQuery(sorted, queryState, order)
-		all := h.call("alice", "ContactCard/query", "alice", sorted)["ids"].([]any)
+		all := h.Call("alice", "ContactCard/query", "alice", sorted)["ids"].([]any)
 		want := map[string]bool{}
 		for _, id := range all {
 			want[id.(string)] = true
@@ -423,7 +345,7 @@ func TestRandom(t *testing.T) {
 
 // follow applies /changes to what is known.
 func (h *house) follow(state string, known map[string]bool) string {
-	r := h.call("alice", "ContactCard/changes", "alice", fmt.Sprintf(`, "sinceState": %q`, state))
+	r := h.Call("alice", "ContactCard/changes", "alice", fmt.Sprintf(`, "sinceState": %q`, state))
 	for _, id := range append(r["created"].([]any), r["updated"].([]any)...) {
 		known[id.(string)] = true
 	}
@@ -435,7 +357,7 @@ func (h *house) follow(state string, known map[string]bool) string {
 
 // followQuery applies /queryChanges to a result (RFC 8620, 5.6).
 func (h *house) followQuery(sorted, state string, order []string) ([]string, string) {
-	r := h.call("alice", "ContactCard/queryChanges", "alice", sorted+fmt.Sprintf(`, "sinceQueryState": %q`, state))
+	r := h.Call("alice", "ContactCard/queryChanges", "alice", sorted+fmt.Sprintf(`, "sinceQueryState": %q`, state))
 	gone := map[string]bool{}
 	for _, id := range r["removed"].([]any) {
 		gone[id.(string)] = true
@@ -447,8 +369,8 @@ func (h *house) followQuery(sorted, state string, order []string) ([]string, str
 		}
 	}
 	for _, item := range r["added"].([]any) {
-		i := int(at(item, "index").(float64))
-		left = append(left[:i], append([]string{at(item, "id").(string)}, left[i:]...)...)
+		i := int(accesstest.At(item, "index").(float64))
+		left = append(left[:i], append([]string{accesstest.At(item, "id").(string)}, left[i:]...)...)
 	}
 	return left, r["newQueryState"].(string)
 }

@@ -65,6 +65,9 @@ func (m *Methods) openBase(ctx context.Context, u *access.User, a *access.Accoun
 	if b.kind == blobUpload {
 		return m.openUpload(ctx, u, a, b.of)
 	}
+	if !u.May(CapabilityMail) {
+		return nil, jmap.ErrBlobNotFound
+	}
 	all, err := a.Emails(ctx, a.Reader)
 	if err != nil {
 		return nil, err

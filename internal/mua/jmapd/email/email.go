@@ -94,7 +94,7 @@ func (m *Methods) Methods() []jmap.Method {
 // Session is the package's part of the session object's capabilities (RFC 8620, 2): for
 // the whole server.
 func (m *Methods) Session() map[string]any {
-	all := map[string]any{CapabilityMail: map[string]any{}}
+	all := map[string]any{CapabilityMail: map[string]any{}, CapabilityShare: map[string]any{}}
 	maps.Copy(all, m.bodySession())
 	maps.Copy(all, m.snoozeSession())
 	return all
@@ -102,7 +102,7 @@ func (m *Methods) Session() map[string]any {
 
 // Capabilities is the package's part of the accountCapabilities of one account.
 func (m *Methods) Capabilities(u *access.User, a *access.Account) map[string]any {
-	all := map[string]any{CapabilityMail: m.mailCapability(a)}
+	all := map[string]any{CapabilityMail: m.mailCapability(a), CapabilityShare: map[string]any{}}
 	maps.Copy(all, m.bodyCapabilities(u, a))
 	maps.Copy(all, m.snoozeSession())
 	return all

@@ -2,12 +2,18 @@ package email
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"postroad/internal/mailflow"
 	"postroad/internal/mailstore"
+	"postroad/internal/mua/jmapd/access"
+	"postroad/internal/objects"
+	"postroad/jmap"
 	"postroad/jmap/jmaptest"
 	"postroad/message"
 )
@@ -99,4 +105,33 @@ func TestShareScripts(t *testing.T) {
 		return v
 	}
 	r.Files(t, "testdata/share/*.jmap")
+}
+
+// TestNotices tells bob, and him only, of what alice gives him and takes away.
+func TestNotices(t *testing.T) {
+	h, v := listMail(t)
+	bob := h.users["bob"]
+	id, _ := access.PrincipalID(mailstore.Subject{Kind: mailstore.SubjectAccount, Account: bob.ID})
+	set := func(share string) {
+		args := fmt.Sprintf(`{"accountId": %q, "update": {%q: {"shareWith": %s}}}`, v["account"], v["work"], share)
+		m := slices.IndexFunc(h.m.Methods(), func(m jmap.Method) bool { return m.Name == "Mailbox/set" })
+		r, err := h.m.Methods()[m].Do(t.Context(), jmap.NewCall("Mailbox/set", json.RawMessage(args), h.users["alice"], nil, CapabilityMail, CapabilityShare))
+		if err != nil || len(r.(*jmap.SetResult).Updated) != 1 {
+			t.Fatalf("%s: %+v %v", share, r, err)
+		}
+	}
+	set(fmt.Sprintf(`{%q: {"mayReadItems": true}, "Y": {"mayReadItems": true}}`, id))
+	set(`null`)
+	list, _, err := h.m.house.Objects.All(t.Context(), bob.ID, objects.ShareNotice, 0, 0)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d notices %v", len(list), err)
+	}
+	for i, want := range []string{`"oldRights":null`, `"newRights":null`} {
+		if got := string(list[i].Value); !strings.Contains(got, want) || !strings.Contains(got, `"name":"Work"`) || !strings.Contains(got, `"mayReadItems":true`) {
+			t.Errorf("notice %d: %s", i, got)
+		}
+	}
+	if list, _, err := h.m.house.Objects.All(t.Context(), h.users["carol"].ID, objects.ShareNotice, 0, 0); err != nil || len(list) != 0 {
+		t.Errorf("carol has %d notices %v", len(list), err)
+	}
 }

@@ -183,6 +183,7 @@ func (s *folderSet) commit(ctx context.Context) error {
 		for i, f := range part {
 			if refused[i] == nil {
 				f.done = true
+				s.notify(ctx, f)
 				continue
 			}
 			e, err := s.refusal(refused[i])

@@ -145,3 +145,37 @@ func rightsOf(l mailstore.ACL, s mailstore.Subject) imap.Rights {
 	}
 	return 0
 }
+
+// notify tells those whose rights are others than before (RFC 9670, 3). The change has been
+// made: what fails here is for the log.
+func (s *folderSet) notify(ctx context.Context, f *folderChange) {
+	if f.edit.ACL == nil {
+		return
+	}
+	var before mailstore.ACL
+	name := ""
+	if f.f != nil {
+		before, name = f.f.ACL, f.f.Name
+	}
+	if f.edit.Name != nil {
+		name = *f.edit.Name
+	}
+	told := map[mailstore.Subject]bool{}
+	for _, g := range slices.Concat(before, *f.edit.ACL) {
+		old, now := rightsOf(before, g.Subject), rightsOf(*f.edit.ACL, g.Subject)
+		if told[g.Subject] || old == now {
+			continue
+		}
+		told[g.Subject] = true
+		n := access.Notice{Type: typeMailbox, Object: jmap.ID(mailstore.FormatMailboxID(f.edit.ID)), Name: name}
+		if old != 0 {
+			n.OldRights = formatRights(old, false, true)
+		}
+		if now != 0 {
+			n.NewRights = formatRights(now, false, true)
+		}
+		if err := s.m.house.Notify(ctx, s.a.User, s.a.ID(), g.Subject, n); err != nil {
+			s.m.house.Log.Error("a change of rights was not told", "account", s.a.ID(), "mailbox", f.edit.ID, "error", err)
+		}
+	}
+}

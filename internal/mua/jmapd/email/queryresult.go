@@ -79,8 +79,9 @@ type owner struct{ account, reader mailstore.AccountID }
 
 // Bounds of what is kept besides the octets of results.
 const (
-	heldOfOne = 16  // moments of one owner's messages
-	heldMax   = 512 // of all
+	resultsMax = 2000
+	heldOfOne  = 16  // moments of one owner's messages
+	heldMax    = 512 // of all
 )
 
 // results keeps the results of recent queries, so that another window of one costs nothing,
@@ -135,7 +136,7 @@ func (t *results) put(of owner, key string, r *result) {
 	})
 	t.list = append(t.list, kept{of, key, r})
 	t.bytes += r.bytes() + int64(len(key))
-	for t.bytes > t.max && len(t.list) > 0 {
+	for (t.bytes > t.max || len(t.list) > resultsMax) && len(t.list) > 0 {
 		t.bytes -= t.list[0].r.bytes() + int64(len(t.list[0].key))
 		t.list = slices.Delete(t.list, 0, 1)
 	}

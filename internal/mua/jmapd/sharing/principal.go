@@ -36,6 +36,9 @@ type principal struct {
 func (p *principal) object() jmap.Object {
 	o := jmap.Object{"id": p.id, "type": p.kind, "name": p.name, "description": nil, "email": p.email,
 		"timeZone": nil, "capabilities": map[string]any{}, "accounts": nil}
+	if p.email == "" {
+		o["email"] = nil
+	}
 	if p.account != nil {
 		o["accounts"] = map[jmap.ID]any{p.account.JMAP(): map[string]any{
 			"name": p.email, "isPersonal": p.account.Own, "isReadOnly": false, "accountCapabilities": map[string]any{}}}
@@ -44,13 +47,13 @@ func (p *principal) object() jmap.Object {
 }
 
 // acquaintances are the principals that a user sees without asking for them by address:
-// himself, who shares something with him, and the groups that he is in, by id.
+// everybody, himself, who shares something with him, and the groups that he is in, by id.
 func (m *Methods) acquaintances(ctx context.Context, u *access.User) ([]*principal, error) {
 	accounts, err := m.house.Accounts(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	var list []*principal
+	list := []*principal{{id: access.PrincipalAnyone, kind: "group", name: "Everybody"}}
 	for _, a := range accounts {
 		list = append(list, individual(&a.Owner, a))
 	}
