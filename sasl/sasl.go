@@ -1,5 +1,6 @@
 // Package sasl has the authentication mechanisms that SMTP, IMAP, POP3 and ManageSieve
-// share, both ends: PLAIN, LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS.
+// share, both ends: PLAIN, LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS; and the server's end
+// of OAUTHBEARER and XOAUTH2.
 //
 // The main type is [Server], one exchange on the server's side; [Client] is the other
 // end. The package knows no accounts: a [Backend] does. It does no base64 and no lines,
@@ -7,7 +8,7 @@
 // the client answers with an empty response (RFC 4954, 4; RFC 9051, 6.2.2; RFC 5034, 4).
 //
 // RFC 4422 (SASL), RFC 4616 (PLAIN), RFC 5802 and 7677 (SCRAM), RFC 5929 and 9266
-// (channel binding), draft-murchison-sasl-login (LOGIN).
+// (channel binding), draft-murchison-sasl-login (LOGIN), RFC 7628 (OAUTHBEARER).
 package sasl
 
 import (
@@ -24,6 +25,8 @@ const (
 	Login           = "LOGIN"
 	ScramSHA256     = "SCRAM-SHA-256"
 	ScramSHA256Plus = "SCRAM-SHA-256-PLUS"
+	OAuthBearer     = "OAUTHBEARER"
+	XOAuth2         = "XOAUTH2"
 )
 
 // Limits.
@@ -107,10 +110,11 @@ type Options struct {
 	NoLogin bool
 }
 
-// Mechanisms lists what a server with these options offers, the strongest first. The
-// caller leaves all of them out where passwords must not go in the clear.
+// Mechanisms lists what a server with these options offers, the strongest first, those for
+// tokens last: programs that have a token look for them, and others are not to take them up.
+// The caller leaves all of them out where passwords must not go in the clear.
 func (o *Options) Mechanisms() []string {
-	list := make([]string, 0, 4)
+	list := make([]string, 0, 6)
 	if len(o.Secret) > 0 {
 		if o.Bindings.available() {
 			list = append(list, ScramSHA256Plus)
@@ -120,6 +124,9 @@ func (o *Options) Mechanisms() []string {
 	list = append(list, Plain)
 	if !o.NoLogin {
 		list = append(list, Login)
+	}
+	if _, ok := o.Backend.(BearerBackend); ok {
+		list = append(list, OAuthBearer, XOAuth2)
 	}
 	return list
 }
@@ -138,6 +145,8 @@ func NewServer(mechanism string, o *Options) (Server, error) {
 			return &loginServer{backend: o.Backend}, nil
 		case ScramSHA256, ScramSHA256Plus:
 			return &scramServer{options: o, plus: m == ScramSHA256Plus}, nil
+		case OAuthBearer, XOAuth2:
+			return &bearerServer{backend: o.Backend.(BearerBackend), older: m == XOAuth2}, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: %.40q", ErrMechanism, mechanism)

@@ -14,6 +14,7 @@ type accountCommand struct {
 	Add      accountAdd      `cmd:"" help:"Make an account with its mailboxes."`
 	Change   accountChange   `cmd:"" help:"Change addresses, quota, or whether it is enabled."`
 	Quota    accountQuota    `cmd:"" help:"Show or set the quota of an account."`
+	Zone     accountZone     `cmd:"" help:"Say in which time zone its user lives."`
 	Undo     accountUndo     `cmd:"" help:"Let mail wait, so that sending can be undone."`
 	Password accountPassword `cmd:"" help:"Set the password."`
 	App      accountApp      `cmd:"" name:"app-password" help:"Passwords for single programs."`
@@ -59,7 +60,7 @@ func (p *program) printAccount(a *admin.Account) {
 	count := func(n int64) string { return strconv.FormatInt(n, 10) }
 	p.fields("login", a.Login, "id", a.ID, "name", a.Name, "organisation", a.Org, "enabled", yes(a.Enabled),
 		"addresses", strings.Join(a.Addresses, ", "), "app passwords", strings.Join(a.Apps, ", "),
-		"undo", undoTime(a.UndoSeconds), "used", octets(a.UsedBytes)+" in "+count(a.UsedMessages)+" messages",
+		"time zone", a.TimeZone, "undo", undoTime(a.UndoSeconds), "used", octets(a.UsedBytes)+" in "+count(a.UsedMessages)+" messages",
 		"quota", limit(a.QuotaBytes, octets)+", "+limit(a.QuotaMessages, count)+" of messages", "created", when(a.Created))
 }
 

@@ -28,6 +28,7 @@ type Account struct {
 	QuotaMessages int64     `json:"quota_messages"` // in force; 0: no limit
 	UsedBytes     int64     `json:"used_bytes"`
 	UsedMessages  int64     `json:"used_messages"`
+	TimeZone      string    `json:"time_zone,omitempty"`     // empty: the server's
 	UndoSeconds   int       `json:"undo_seconds"`            // mail waits so long before it goes
 	Apps          []string  `json:"app_passwords,omitempty"` // their names
 	Created       time.Time `json:"created"`
@@ -87,7 +88,7 @@ func (v *Verbs) quota(l directory.Limits) mailstore.Quota {
 func (v *Verbs) show(ctx context.Context, a directory.Account) (Account, error) {
 	q := v.quota(a.Limits)
 	out := Account{ID: a.ID.String(), Org: a.Org, Login: a.Login.String(), Addresses: printAll(a.Addresses),
-		Name: a.Name, Enabled: !a.Disabled, QuotaBytes: q.Bytes, QuotaMessages: q.Messages, Created: a.Created}
+		Name: a.Name, Enabled: !a.Disabled, QuotaBytes: q.Bytes, QuotaMessages: q.Messages, TimeZone: a.TimeZone, Created: a.Created}
 	apps, err := v.Directory.AppPasswords(ctx, a.ID)
 	if err != nil {
 		return out, err
@@ -206,6 +207,7 @@ func (v *Verbs) addAccount(ctx context.Context, in NewAccount) (Password, error)
 type AccountChange struct {
 	Account         string   `json:"account"`
 	Name            *string  `json:"name,omitempty"`
+	TimeZone        *string  `json:"time_zone,omitempty"` // empty: the server's
 	Enabled         *bool    `json:"enabled,omitempty"`
 	QuotaBytes      *int64   `json:"quota_bytes,omitempty"`
 	QuotaMessages   *int64   `json:"quota_messages,omitempty"`
@@ -246,6 +248,9 @@ func (v *Verbs) changeAccount(ctx context.Context, in AccountChange) (Account, e
 func (in *AccountChange) put(a *directory.Account, add, remove []address.Address) error {
 	if in.Name != nil {
 		a.Name = *in.Name
+	}
+	if in.TimeZone != nil {
+		a.TimeZone = *in.TimeZone
 	}
 	if in.Enabled != nil {
 		a.Disabled = !*in.Enabled

@@ -123,7 +123,7 @@ func TestVerbs(t *testing.T) {
 	for name := range map[string]bool{"here": true, "by the socket": true} {
 		t.Run(name, func(t *testing.T) {
 			c := callers(t, newVerbs(t))[name]
-			empty, dash := "", "-"
+			empty, dash, tokyo := "", "-", "Asia/Tokyo"
 			yes, no := true, false
 			quota := int64(5 << 20)
 			for i, s := range []step{
@@ -151,6 +151,9 @@ func TestVerbs(t *testing.T) {
 				{"account.change", AccountChange{Account: "a@example.test", RemoveAddresses: []string{"z@example.test"}}, "z@example.test", NotFound},
 				{"account.change", AccountChange{Account: "a@example.test", RemoveAddresses: []string{"a@example.test"}, Enabled: &no}, "enabled:false", ""},
 				{"account.change", AccountChange{Account: "alice@example.test", Enabled: &yes}, "enabled:true", ""},
+				{"account.change", AccountChange{Account: "alice@example.test", TimeZone: &tokyo}, "time_zone:Asia/Tokyo", ""},
+				{"account.change", AccountChange{Account: "alice@example.test", TimeZone: &dash}, "time zone", Invalid},
+				{"account.show", AccountRef{"alice@example.test"}, "time_zone:Asia/Tokyo", ""},
 				{"account.undo", Undo{"alice@example.test", 300}, "undo_seconds:300", ""},
 				{"account.show", AccountRef{"alice@example.test"}, "undo_seconds:300", ""},
 				{"account.undo", Undo{"alice@example.test", 0}, "undo_seconds:0", ""},

@@ -97,7 +97,7 @@ func (s *Store) prepareAccount(ctx context.Context, u *mailflow.Unit, a *Account
 }
 
 func (a *Account) record() accountRecord {
-	return accountRecord{Addresses: printAddresses(a.Addresses), Name: a.Name, Disabled: a.Disabled, Public: a.Public, Limits: a.Limits, Created: a.Created}
+	return accountRecord{Addresses: printAddresses(a.Addresses), Name: a.Name, Disabled: a.Disabled, Public: a.Public, Limits: a.Limits, TimeZone: a.TimeZone, Created: a.Created}
 }
 
 // claimName gives an address its meaning; its domain is the organisation's own, no alias,
@@ -196,7 +196,7 @@ func readAccount(e *editor, id AccountID) (*accountRecord, error) {
 	return r, err
 }
 
-// ChangeAccount lets f change name, limits, addresses and Disabled of an account.
+// ChangeAccount lets f change name, limits, addresses, time zone and Disabled of an account.
 func (s *Store) ChangeAccount(ctx context.Context, id AccountID, f func(*Account) error) (Account, error) {
 	var a Account
 	err := s.changeAccount(ctx, id, func(e *editor, org string) error {
@@ -214,6 +214,9 @@ func (s *Store) ChangeAccount(ctx context.Context, id AccountID, f func(*Account
 			return err
 		}
 		if err := checkAddresses(a.Addresses, a.Name, a.Limits); err != nil {
+			return err
+		}
+		if err := checkZone(a.TimeZone); err != nil {
 			return err
 		}
 		a.ID, a.Org, a.Created, a.Public, a.Login = id, org, was.Created, was.Public, a.Addresses[0]

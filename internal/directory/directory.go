@@ -159,6 +159,7 @@ type Account struct {
 	Disabled  bool
 	Public    bool // has its organisation's public mailboxes; nobody logs in to it
 	Limits    Limits
+	TimeZone  string // name in the IANA database; empty: the server's. See Location
 	Created   time.Time
 }
 

@@ -121,6 +121,7 @@ type accountRecord struct {
 	Disabled  bool      `json:"disabled,omitempty"`
 	Public    bool      `json:"public,omitempty"`
 	Limits    Limits    `json:"limits,omitzero"`
+	TimeZone  string    `json:"time_zone,omitempty"`
 	Created   time.Time `json:"created"`
 }
 
@@ -232,7 +233,7 @@ func (r *accountRecord) account(org string, id AccountID) (Account, error) {
 		return Account{}, err
 	}
 	return Account{ID: id, Org: org, Login: list[0], Addresses: list, Name: r.Name,
-		Disabled: r.Disabled, Public: r.Public, Limits: r.Limits, Created: r.Created}, nil
+		Disabled: r.Disabled, Public: r.Public, Limits: r.Limits, TimeZone: r.TimeZone, Created: r.Created}, nil
 }
 
 func (r *nameRecord) expander(org string) (Expander, error) {

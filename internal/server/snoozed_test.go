@@ -9,6 +9,7 @@ import (
 
 	"postroad/imap"
 	"postroad/internal/blob/memblob"
+	"postroad/internal/directory"
 	"postroad/internal/kv/memkv"
 	"postroad/internal/mailstore"
 	"postroad/internal/mua/jmapd/access"
@@ -76,4 +77,29 @@ func TestSnoozedByJMAP(t *testing.T) {
 			t.Errorf("snoozed still: %v", got)
 		}
 	})
+}
+
+// TestMorningOfAccount: what is moved into Snoozed without a date comes back in the morning
+// of the account's zone.
+func TestMorningOfAccount(t *testing.T) {
+	for zone, want := range map[string]time.Time{ // it is noon of 1 March in UTC
+		"Asia/Tokyo":          time.Date(2026, 3, 1, 23, 0, 0, 0, time.UTC),
+		"America/Los_Angeles": time.Date(2026, 3, 1, 16, 0, 0, 0, time.UTC),
+		"UTC":                 time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC),
+	} {
+		bubble(t, func(t *testing.T) {
+			o := newOffice(t, memkv.New(), memblob.New())
+			defer o.close()
+			_, err := o.store.Directory.ChangeAccount(t.Context(), o.user.ID, func(a *directory.Account) error { a.TimeZone = zone; return nil })
+			o.must(err)
+			_, err = o.store.Snooze.Mailbox(t.Context(), o.alice)
+			o.must(err)
+			id, err := mailstore.ParseEmailID(o.append(imap.AttrSnoozed, draftText))
+			o.must(err)
+			of, err := o.store.Snooze.Of(t.Context(), o.user.ID, id.Message)
+			if err != nil || !of[id.Message].Until.Equal(want) {
+				t.Errorf("%s: %v, want %v; %v", zone, of, want, err)
+			}
+		})
+	}
 }
