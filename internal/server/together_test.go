@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,6 +74,8 @@ type together struct {
 	imap     []*imapclient.Client
 	lmtp     *talk
 	follow   []*fellow // the first follows in the midst of changes too
+
+	deleted atomic.Int64 // mailboxes that were
 
 	mu  sync.Mutex
 	log []string // what was done
@@ -283,6 +286,7 @@ func (g *together) byIMAP(client int, r *rand.Rand) {
 	case 3:
 		err = k.Rename(anyOf(r, togetherNames[3:]), anyOf(r, togetherNames[3:]))
 	case 4:
+		g.deleted.Add(1)
 		err = k.Delete(anyOf(r, togetherNames[3:]))
 	case 5, 6, 7:
 		_, err = k.Store(set, "+FLAGS", anyOf(r, []imap.Flag{`\Seen`, `\Flagged`, `\Answered`, "todo", `\Deleted`}))
@@ -298,14 +302,16 @@ func (g *together) byIMAP(client int, r *rand.Rand) {
 	g.answered(client, what, err)
 }
 
-// answered notes what came of a command; a refusal is one of the answers, and the end of the
-// connection when another client deleted the selected mailbox.
+// answered notes what came of a command; a refusal is one of the answers, and so is the end of
+// the connection when another client deleted the selected mailbox: BYE says so, but what is
+// sent meanwhile may find the connection closed.
 func (g *together) answered(client int, what string, err error) {
 	g.note("%s: %v", what, err)
 	var refused *imapclient.Error
 	switch {
 	case err == nil || errors.As(err, &refused) && refused.Status == imap.NO:
-	case refused != nil && refused.Status == imap.BYE && strings.Contains(refused.Text, "was deleted"):
+	case refused != nil && refused.Status == imap.BYE && strings.Contains(refused.Text, "was deleted"),
+		refused == nil && g.deleted.Load() > 0:
 		g.login(client)
 	default:
 		g.fail("%s: %v", what, err)
@@ -361,6 +367,9 @@ func (g *together) byJMAP(r *rand.Rand) {
 		args["update"] = update
 	}
 	asked := fmt.Sprint(args)
+	if method == "Mailbox/set" && args["destroy"] != nil {
+		g.deleted.Add(1)
+	}
 	answer := g.call(method, args)
 	delete(answer, "accountId")
 	g.note("%s %s: %v", method, asked, answer)
