@@ -7,8 +7,10 @@ set -euo pipefail
 peers=${POSTROAD_PEERS:-${HOME:-/root}/.cache/postroad/peers}
 installed="postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd mutt isync fetchmail getmail6 sieve-connect
  msmtp swaks libnet-ssleay-perl libauthen-sasl-perl tmux curl openssl procps util-linux e2fsprogs ca-certificates
- claws-mail claws-mail-managesieve xvfb xdotool liblockfile1 libwrap0 libsasl2-modules sasl2-bin m4 libical3 libpcre3 libshp2"
+ claws-mail claws-mail-managesieve xvfb xdotool liblockfile1 libwrap0 libsasl2-modules sasl2-bin m4 libical3 libpcre3 libshp2
+ libjansson4 libnghttp2-14 libbrotli1 libicu72 libclamav12 libzephyr4"
 unpacked="sendmail-bin sendmail-base sendmail-cf libmilter1.0.1"
+downloaded="cyrus-common cyrus-imapd cyrus-caldav libxapian30" # a test unpacks them where Cyrus's user may read
 
 missing=""
 command -v npm > /dev/null || installed="$installed nodejs npm"
@@ -37,4 +39,8 @@ if [ ! -e "$peers/sendmail/usr/libexec/sendmail/sendmail" ]; then
     dpkg -x "$peers/debs/${p}"_*.deb "$peers/sendmail"
   done
 fi
+mkdir -p "$peers/debs"
+for p in $downloaded; do
+  ls "$peers/debs/${p}"_*.deb > /dev/null 2>&1 || (cd "$peers/debs" && apt-get download -q "$p")
+done
 echo "peers are in place"

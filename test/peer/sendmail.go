@@ -24,18 +24,23 @@ type SendmailOptions struct {
 	DNS  string // address of the test DNS server, port 53
 }
 
+// peers is where test/peers.sh puts packages that conflict with installed ones.
+func peers(t testing.TB) string {
+	t.Helper()
+	if base := os.Getenv("POSTROAD_PEERS"); base != "" {
+		return base
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(home, ".cache", "postroad", "peers")
+}
+
 // unpacked is the root of what test/peers.sh unpacked for a peer.
 func unpacked(t testing.TB, name string) string {
 	t.Helper()
-	base := os.Getenv("POSTROAD_PEERS")
-	if base == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		base = filepath.Join(home, ".cache", "postroad", "peers")
-	}
-	root := filepath.Join(base, name)
+	root := filepath.Join(peers(t), name)
 	if _, err := os.Stat(root); err != nil {
 		t.Fatalf("%v: run test/peers.sh", err)
 	}
