@@ -380,8 +380,6 @@ func methodError(err error) error {
 		return jmap.InvalidArguments("%s", refused.Detail)
 	case errors.Is(err, directory.ErrCredentials):
 		return jmap.InvalidArguments("the code is wrong")
-	case errors.Is(err, directory.ErrThrottled):
-		return jmap.ErrServerUnavailable.With("too many wrong codes; try again later")
 	case errors.Is(err, directory.ErrNotFound):
 		return jmap.InvalidArguments("there is none")
 	case errors.Is(err, directory.ErrExists):
