@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -344,5 +345,31 @@ func TestPasswordChange(t *testing.T) {
 	u := g.users["alice"]
 	if _, err := g.access.Directory.Authenticate(t.Context(), directory.Credentials{Login: u.Login.String(), Password: "horse battery"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCredentialsKeepSecrets: what was sent, or shown once, is in no error, state or log.
+func TestCredentialsKeepSecrets(t *testing.T) {
+	g := newGuarded(t)
+	var log strings.Builder
+	g.access.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	g.tokens.Log = g.access.Log
+	const secret = "s3crt"
+	for method, args := range map[string]string{
+		"Password/change": `"password": "` + secret + `"`,
+		"Totp/confirm":    `"ticket": "` + secret + `", "code": "` + secret + `"`,
+		"Passkey/finish":  `"ticket": "` + secret + `", "credential": "` + secret + `", "name": "x"`,
+		"Totp/begin":      `"password": "` + secret + `"`,
+	} {
+		raw := fmt.Sprintf(`{"accountId": %q, %s}`, access.FormatID('A', g.users["alice"].ID), args)
+		_, err := g.methods[method].Do(t.Context(), jmap.NewCall(method, json.RawMessage(raw), g.users["alice"], nil))
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	r := g.call("alice", "AppPassword/set", `, "create": {"k": {"name": "phone"}}`)
+	password := at(r, "created", "k", "password").(string)
+	if state := fmt.Sprint(r["oldState"], r["newState"]); strings.Contains(state, password) || strings.Contains(log.String(), password) || strings.Contains(log.String(), secret) {
+		t.Errorf("state %s, log %s", state, &log)
 	}
 }
