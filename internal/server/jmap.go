@@ -27,7 +27,8 @@ func (s *Server) openJMAP() error {
 	most := int64(s.config.Limits.Message)
 	s.email = email.New(house, email.Options{MessageBytesMax: most, UploadBytesMax: most, Changed: s.changedByJMAP, Snooze: s.Snooze})
 	set, query := method(s.email, "Email/set"), method(s.email, "Email/query")
-	s.own = own.New(house, own.Options{Outbox: s.Outbox, EmailQuery: query, EmailSet: set, EmailGet: method(s.email, "Email/get")})
+	s.own = own.New(house, own.Options{Outbox: s.Outbox, EmailQuery: query, EmailSet: set, EmailGet: method(s.email, "Email/get"),
+		Credentials: s.gate})
 	rules := sieves.New(house, sieves.Options{Blobs: s.email, Extensions: sieve.Extensions(), Notify: sieve.NotifyMethods(),
 		RedirectsMax: sieve.RedirectsMax, Implementation: "postroad"})
 	var err error

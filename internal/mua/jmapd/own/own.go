@@ -1,6 +1,6 @@
 // Package own answers the JMAP methods that no RFC has: the settings of the web mail, jobs,
-// which change thousands of messages while the client does something else, and the timelines
-// of one's own messages. docs/jmap.md tells clients of them.
+// which change thousands of messages while the client does something else, the timelines of
+// one's own messages, and the credentials that one logs in with. docs/jmap.md tells clients of them.
 //
 // The main type is [Methods]; its Run does the jobs. [ImageProxy], beside it, fetches remote
 // pictures. Everything here is a user's own: in another one's account the methods are not
@@ -25,12 +25,13 @@ import (
 // would not understand counts up.
 const Capability = "urn:postroad:jmap:1"
 
-// Options are what the package is set up with. All are needed.
+// Options are what the package is set up with. All but Credentials are needed.
 type Options struct {
 	Outbox *outbox.Store // has for how long sending can be undone
 	// EmailQuery and EmailSet are Email/query and Email/set: what Email/setByQuery is made of.
 	EmailQuery, EmailSet jmap.Method
 	EmailGet             jmap.Method // Email/get, by which MessageTrace/get knows a message
+	Credentials          Credentials // nil: the methods of credentials are not there
 }
 
 // Methods answers the methods. All may run at once.
@@ -53,6 +54,7 @@ func New(h *access.House, o Options) *Methods {
 // Methods returns all methods of the package.
 func (m *Methods) Methods() []jmap.Method {
 	all := append(m.settingsMethods(), m.jobMethods()...)
+	all = append(all, m.credentialMethods()...)
 	return append(all, jmap.Method{Name: "MessageTrace/get", Capability: Capability, Do: m.getTraces})
 }
 
@@ -64,10 +66,14 @@ func (m *Methods) Capabilities(_ *access.User, a *access.Account) map[string]any
 	if !a.Own {
 		return nil
 	}
-	return map[string]any{Capability: map[string]any{
+	own := map[string]any{
 		"maxSizeSettings": ValuesMax, "maxUndoSeconds": undoSecondsMax,
 		"maxJobs": JobsMax, "maxEmailsInJob": JobIDsMax, "maxTraces": TracesMax,
-	}}
+	}
+	if m.o.Credentials != nil {
+		own["credentials"] = true
+	}
+	return map[string]any{Capability: own}
 }
 
 // States are the states of its types, for push (RFC 8620, 7.1).
