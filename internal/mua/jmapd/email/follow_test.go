@@ -314,9 +314,7 @@ func (c *follower) apply(kind string, r map[string]any) {
 	for _, id := range r["destroyed"].([]any) {
 		delete(c.known[kind], id.(string))
 	}
-	for _, id := range r["created"].([]any) {
-		ids = append(ids, id)
-	}
+	ids = append(ids, r["created"].([]any)...)
 	for _, id := range r["updated"].([]any) {
 		if c.known[kind][id.(string)] == nil {
 			c.fatal("%s: an update of %v, which was never told of", kind, id)

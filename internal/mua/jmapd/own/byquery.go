@@ -88,7 +88,7 @@ func (m *Methods) queried(ctx context.Context, c *jmap.Call, account jmap.ID, fi
 		}
 		r, ok := out.(*jmap.QueryResult)
 		if !ok {
-			return nil, fmt.Errorf("Email/query answers with %T", out)
+			return nil, fmt.Errorf("own: Email/query answers with %T", out)
 		}
 		if r.Total > JobIDsMax {
 			return nil, jmap.ErrRequestTooLarge.With("the query finds %d messages; a job may have %d", r.Total, JobIDsMax)

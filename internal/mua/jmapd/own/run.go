@@ -289,7 +289,7 @@ func (m *Methods) set(ctx context.Context, u *access.User, j *job, ids []jmap.ID
 	}
 	r, ok := out.(*jmap.SetResult)
 	if !ok {
-		return nil, fmt.Errorf("Email/set answers with %T", out)
+		return nil, fmt.Errorf("own: Email/set answers with %T", out)
 	}
 	return r, nil
 }
