@@ -47,7 +47,7 @@ func TestWithEmailSet(t *testing.T) {
 				want, sent = `Drafts(\Draft)`, ""
 			}
 			time.Sleep(2 * time.Minute)
-			if in := o.where(id); in != want || o.sentTo() != sent || strings.Contains(fmt.Sprint(o.contents), "Bcc") {
+			if in := o.where(id); in != want || o.sentTo() != sent || strings.Contains(fmt.Sprint(o.texts()), "Bcc") {
 				t.Errorf("cancelled %v: it is in %s, sent %q", cancel, in, o.sentTo())
 			}
 		})

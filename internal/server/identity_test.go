@@ -51,8 +51,8 @@ func TestIdentitiesOfOthers(t *testing.T) {
 		email := o.append(imap.AttrDrafts, "From: bob@ours.test\nTo: x@far.test\n\nhi\n")
 		r := o.call("EmailSubmission/set", fmt.Sprintf(`{"accountId":"$account","create":{"k":{"identityId":%q,"emailId":%q}}}`, of["id"], email))
 		time.Sleep(time.Second)
-		if !strings.Contains(fmt.Sprint(r["created"]), "mailFrom:map[email:alice@ours.test") || len(o.contents) != 1 || !strings.Contains(o.contents[0], "Sender: Alice <alice@ours.test>") {
-			t.Errorf("on behalf: %v, %q", r, o.contents)
+		if !strings.Contains(fmt.Sprint(r["created"]), "mailFrom:map[email:alice@ours.test") || len(o.texts()) != 1 || !strings.Contains(o.texts()[0], "Sender: Alice <alice@ours.test>") {
+			t.Errorf("on behalf: %v, %q", r, o.texts())
 		}
 		grant(directory.SendNot)
 		if got := o.identities(); got != own+", bob@ours.test true" {

@@ -59,8 +59,8 @@ func TestReceiptOnce(t *testing.T) {
 			t.Errorf("%d sent, to %s; %s", sent, o.sentTo(), o.where(email))
 		}
 		for _, w := range []string{"disposition-notification", "Disposition: automatic-action/MDN-sent-automatically; displayed", "Subject: plan", "Auto-Submitted: auto-replied"} {
-			if !strings.Contains(o.contents[0], w) {
-				t.Errorf("no %q in %s", w, o.contents[0])
+			if !strings.Contains(o.texts()[0], w) {
+				t.Errorf("no %q in %s", w, o.texts()[0])
 			}
 		}
 		if r := o.call("MDN/send", `{}`); !strings.Contains(fmt.Sprint(r["error"]), "unknownMethod") {

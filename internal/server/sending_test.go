@@ -60,8 +60,8 @@ func TestSubmissionNow(t *testing.T) {
 		if got := told(o.submission(made["id"])); !strings.Contains(got, "y@far.test unknown/unknown 250 2.0.0 taken") {
 			t.Errorf("told later %q", got)
 		}
-		if o.sentTo() != "x@far.test y@far.test" || strings.Contains(o.contents[0], "Bcc") || !strings.Contains(o.contents[0], "Subject: plans") {
-			t.Errorf("sent %s: %q", o.sentTo(), o.contents)
+		if o.sentTo() != "x@far.test y@far.test" || strings.Contains(o.texts()[0], "Bcc") || !strings.Contains(o.texts()[0], "Subject: plans") {
+			t.Errorf("sent %s: %q", o.sentTo(), o.texts())
 		}
 		if in := o.where(email); in != `Drafts(\Draft)` {
 			t.Errorf("the draft is in %s", in)
@@ -386,7 +386,7 @@ func TestUndoOverSMTP(t *testing.T) {
 			}
 		}
 		o.must(o.store.Outbox.SetUndo(t.Context(), o.user.ID, 10*time.Second))
-		o.sent = nil
+		o.forget()
 		if got := o.smtp("<alice@ours.test>", to, programText); !strings.HasPrefix(got, "250") {
 			t.Fatal(got)
 		}
@@ -416,8 +416,8 @@ func TestUndoOverSMTP(t *testing.T) {
 		if in := o.where(ids[0]); in != `Sent(\Seen)` || o.sentTo() != "boss@far.test x@far.test" {
 			t.Errorf("after its time it is in %s, sent %s", in, o.sentTo())
 		}
-		if strings.Contains(o.contents[1], "Bcc") {
-			t.Errorf("sent with blind copies: %s", o.contents[1])
+		if strings.Contains(o.texts()[1], "Bcc") {
+			t.Errorf("sent with blind copies: %s", o.texts()[1])
 		}
 	})
 }

@@ -179,6 +179,20 @@ func (o *office) setEmail(_ context.Context, c *jmap.Call) (any, error) {
 	return map[string]any{"asked": json.RawMessage(c.Args)}, nil
 }
 
+// texts are the contents that the world outside got.
+func (o *office) texts() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.contents)
+}
+
+// forget forgets what the world outside got.
+func (o *office) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sent, o.contents = nil, nil
+}
+
 func (o *office) sentTo() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

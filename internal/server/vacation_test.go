@@ -116,8 +116,8 @@ func TestVacationBodies(t *testing.T) {
 					t.Fatalf("sent %s", o.sentTo())
 				}
 				for _, w := range test.want {
-					if !strings.Contains(o.contents[0], w) {
-						t.Errorf("no %q in %q", w, o.contents[0])
+					if !strings.Contains(o.texts()[0], w) {
+						t.Errorf("no %q in %q", w, o.texts()[0])
 					}
 				}
 			})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,22 +13,40 @@ import (
 )
 
 // tracker notes what it is told.
-type tracker struct{ said []string }
+type tracker struct {
+	mu   sync.Mutex
+	said []string // mu
+}
+
+func (k *tracker) say(format string, a ...any) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.said = append(k.said, fmt.Sprintf(format, a...))
+}
+
+// take returns what was said since the last time.
+func (k *tracker) take() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	said := k.said
+	k.said = nil
+	return said
+}
 
 func (k *tracker) Told(_ context.Context, _ *mailflow.Unit, m *mailflow.Mail, statuses []mailflow.Status) error {
 	for i := range statuses {
-		k.said = append(k.said, fmt.Sprintf("%s %d", m.Recipients[i].Address, statuses[i].Action))
+		k.say("%s %d", m.Recipients[i].Address, statuses[i].Action)
 	}
 	return nil
 }
 
 func (k *tracker) Released(_ context.Context, _ *mailflow.Unit, m *mailflow.Mail) error {
-	k.said = append(k.said, fmt.Sprintf("released %d", len(m.Recipients)))
+	k.say("released %d", len(m.Recipients))
 	return nil
 }
 
 func (k *tracker) Withdrawn(_ context.Context, _ *mailflow.Unit, m *mailflow.Mail) error {
-	k.said = append(k.said, fmt.Sprintf("withdrawn %d", len(m.Recipients)))
+	k.say("withdrawn %d", len(m.Recipients))
 	return nil
 }
 
@@ -65,8 +84,8 @@ func TestHeldAsAWhole(t *testing.T) {
 		if err := w.cancel(back.ID); !errors.Is(err, mailflow.ErrNoMail) {
 			t.Errorf("taken back twice: %v", err)
 		}
-		if n := w.length(); n != 0 || w.links() != 0 || len(k.said) != 0 {
-			t.Errorf("%d items, %d links left; told %v", n, w.links(), k.said)
+		if n, said := w.length(), k.take(); n != 0 || w.links() != 0 || len(said) != 0 {
+			t.Errorf("%d items, %d links left; told %v", n, w.links(), said)
 		}
 		time.Sleep(2 * time.Minute)
 		if w.count(&w.sent) != 0 {
@@ -75,15 +94,16 @@ func TestHeldAsAWhole(t *testing.T) {
 		w.behave(deferring)
 		goes := held()
 		time.Sleep(61 * time.Second)
-		if k.said[0] != "released 251" || len(w.mailbox("here")) != 1 {
-			t.Errorf("told %v first; in the mailbox %v", k.said[0], w.mailbox("here"))
+		if said := k.take(); said[0] != "released 251" || len(w.mailbox("here")) != 1 {
+			t.Errorf("told %v first; in the mailbox %v", said[0], w.mailbox("here"))
 		}
 		if err := w.cancel(goes.ID); !errors.Is(err, mailflow.ErrReleased) {
 			t.Errorf("taken back too late: %v", err)
 		}
-		k.said = nil
-		if n, err := w.queue.Cancel(t.Context(), goes.ID); n != 250 || err != nil || len(k.said) != 3 {
-			t.Errorf("the rest taken back: %d, %v, told %v", n, err, k.said)
+		k.take()
+		n, err := w.queue.Cancel(t.Context(), goes.ID)
+		if said := k.take(); n != 250 || err != nil || len(said) != 3 {
+			t.Errorf("the rest taken back: %d, %v, told %v", n, err, said)
 		}
 	})
 }

@@ -110,11 +110,13 @@ const wideKeys = 60
 // "huge" more than a batch may have.
 func (w *world) Prepare(_ context.Context, m *mailflow.Mail, rcpts []int, u *mailflow.Unit) []mailflow.Status {
 	statuses := make([]mailflow.Status, len(rcpts))
+	var local func(mailflow.Recipient) mailflow.Status
+	w.locked(func() { local = w.local })
 	for k, i := range rcpts {
 		r := m.Recipients[i]
 		statuses[k] = mailflow.Status{Action: mailflow.Delivered, Reply: reply(250, smtp.EnhancedCode{2, 0, 0}, "ok"), LocalMTA: true, At: time.Now()}
-		if w.local != nil {
-			if s := w.local(r); s.Action != 0 {
+		if local != nil {
+			if s := local(r); s.Action != 0 {
 				statuses[k] = s
 				continue
 			}
