@@ -135,3 +135,21 @@ func TestNotices(t *testing.T) {
 		t.Errorf("carol has %d notices %v", len(list), err)
 	}
 }
+
+// TestInboxOfAnotherReading knows INBOX by its id: a mailbox and the tree that it is looked
+// for in may have been read one after the other.
+func TestInboxOfAnotherReading(t *testing.T) {
+	h, _ := listMail(t)
+	a, err := h.access.Mail.Account(t.Context(), h.users["alice"].ID)
+	must(t, err)
+	tree, err := a.Tree(t.Context())
+	must(t, err)
+	again := *tree.Inbox()
+	if role := formatRole(&again, tree); role != roleInbox {
+		t.Errorf("INBOX has role %q", role)
+	}
+	fs := &folders{tree: tree}
+	if parent, name := fs.place(&again); parent != 0 || name != inboxName {
+		t.Errorf("INBOX is %q below %v", name, parent)
+	}
+}

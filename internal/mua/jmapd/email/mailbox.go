@@ -84,7 +84,7 @@ func (m *Methods) foldersOf(ctx context.Context, a *access.Account, e *mailstore
 // does not see the one above, the name begins at the next that he sees, so that two
 // mailboxes never have one name at one place (RFC 8621, 2).
 func (fs *folders) place(b *mailstore.Mailbox) (parent mailstore.MailboxID, name string) {
-	if b == fs.tree.Inbox() {
+	if b.ID == fs.tree.Inbox().ID {
 		return 0, inboxName
 	}
 	levels := []string{b.Level()}
@@ -103,7 +103,7 @@ func (fs *folders) place(b *mailstore.Mailbox) (parent mailstore.MailboxID, name
 
 // formatRole is a mailbox's role: its special use in lower case, without the backslash.
 func formatRole(b *mailstore.Mailbox, t *mailstore.Tree) string {
-	if b == t.Inbox() {
+	if b.ID == t.Inbox().ID { // the two may be of two readings of the tree
 		return roleInbox
 	}
 	return strings.ToLower(strings.TrimPrefix(string(b.Role), `\`))
