@@ -289,6 +289,7 @@ func (m *Methods) takeOut(ctx context.Context, u *mailflow.Unit, a *access.Accou
 	}
 	c.books = slices.DeleteFunc(c.books, func(id hlc.ID) bool { return id == book })
 	if len(c.books) == 0 {
+		m.house.Objects.PrepareRelease(u, a.ID(), objects.ContactCard, c.uid)
 		return m.house.Objects.PrepareDestroy(ctx, u, a.ID(), objects.ContactCard, o)
 	}
 	c.value["updated"], err = json.Marshal(jmap.FormatUTCDate(time.Now().Truncate(time.Second)))

@@ -146,6 +146,31 @@ func TestCards(t *testing.T) {
 	}
 }
 
+// TestBookGoes destroys a book with its cards: a card that is elsewhere too stays, and the uid
+// of one that went with it is free again.
+func TestBookGoes(t *testing.T) {
+	h := newHouse(t)
+	first := h.book("alice")
+	r := h.Call("alice", "AddressBook/set", "alice", `, "create": {"n": {"name": "Team"}}`)
+	team := accesstest.At(r, "created", "n", "id").(string)
+	only := h.add("alice", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true}, "uid": "only"}`, team))
+	both := h.add("alice", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true, %q: true}, "uid": "both"}`, first, team))
+	if r := h.Call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "destroy": [%q]`, team)); accesstest.At(r, "notDestroyed", team, "type") != "addressBookHasContents" {
+		t.Errorf("with cards in it: %v", r)
+	}
+	r = h.Call("alice", "AddressBook/set", "alice", fmt.Sprintf(`, "destroy": [%q], "onDestroyRemoveContents": true`, team))
+	if fmt.Sprint(r["destroyed"]) != "["+team+"]" {
+		t.Fatalf("destroy: %v", r)
+	}
+	got := h.Call("alice", "ContactCard/get", "alice", fmt.Sprintf(`, "ids": [%q, %q]`, only, both))
+	if fmt.Sprint(got["notFound"]) != "["+only+"]" || fmt.Sprint(accesstest.At(got["list"].([]any)[0], "addressBookIds")) != "map["+first+":true]" {
+		t.Errorf("left: %v", got)
+	}
+	if id := h.add("alice", "alice", fmt.Sprintf(`{"addressBookIds": {%q: true}, "uid": "only"}`, first)); !strings.HasPrefix(id, "C") {
+		t.Errorf("the uid of a card that went with its book: %s", id)
+	}
+}
+
 // TestCardErrors is a table of what a card may not be (RFC 9553).
 func TestCardErrors(t *testing.T) {
 	h := newHouse(t)
