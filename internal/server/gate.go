@@ -32,10 +32,9 @@ func (s *Server) openGate() error {
 // authenticate tells whom a request of JMAP is from.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (*access.User, error) {
 	// A browser gives passwords that it remembers to pages of others too.
-	if site := r.Header.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") && r.Header.Get("Authorization") != "" {
-		if _, _, basic := r.BasicAuth(); basic {
-			return nil, &jmap.Problem{Status: http.StatusForbidden, Detail: "the request comes from a page of another origin"}
-		}
+	site := r.Header.Get("Sec-Fetch-Site")
+	if _, _, basic := r.BasicAuth(); basic && (site == "cross-site" || site == "same-site") {
+		return nil, &jmap.Problem{Status: http.StatusForbidden, Detail: "the request comes from a page of another origin"}
 	}
 	u, err := s.gate.Authenticate(w, r)
 	var refused *login.Refusal

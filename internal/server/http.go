@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"postroad/internal/mua/jmapd/own"
 	"postroad/jmap"
 )
 
@@ -30,7 +29,7 @@ func (s *Server) web() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/.well-known/jmap", s.jmap.Handler())
 	mux.Handle("/jmap/", s.jmap.Handler())
-	mux.Handle("/jmap/image", own.NewImageProxy(own.ImageOptions{Authenticate: s.authenticate}))
+	mux.Handle("/jmap/image", s.images)
 	gate := s.gate.Handler()
 	for _, path := range []string{"/oauth/", "POST /login", "/login/", "/logout", "/.well-known/oauth-authorization-server",
 		"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/"} {

@@ -29,6 +29,7 @@ func (s *Server) openJMAP() error {
 	set, query := method(s.email, "Email/set"), method(s.email, "Email/query")
 	s.own = own.New(house, own.Options{Outbox: s.Outbox, EmailQuery: query, EmailSet: set, EmailGet: method(s.email, "Email/get"),
 		Credentials: s.gate})
+	s.images = own.NewImageProxy(own.ImageOptions{Authenticate: s.authenticate}) // one for all doors: it counts
 	rules := sieves.New(house, sieves.Options{Blobs: s.email, Extensions: sieve.Extensions(), Notify: sieve.NotifyMethods(),
 		RedirectsMax: sieve.RedirectsMax, Implementation: "postroad"})
 	var err error

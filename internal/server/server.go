@@ -87,6 +87,7 @@ type Server struct {
 	events  *events.Events
 	email   *email.Methods
 	own     *own.Methods
+	images  *own.ImageProxy
 	gate    *login.Gate
 	jmap    *jmapd.Server
 	limiter *limiter

@@ -166,7 +166,7 @@ func (m *Methods) setJobs(ctx context.Context, c *jmap.Call, args *jmap.SetArgs)
 	if err != nil {
 		return nil, err
 	}
-	r, err := m.begin(ctx, a, objects.Job, args)
+	r, err := m.house.BeginSet(ctx, a, objects.Job, args)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,7 @@ func (m *Methods) setJobs(ctx context.Context, c *jmap.Call, args *jmap.SetArgs)
 		}
 	}
 	m.signal()
-	return m.end(ctx, a, objects.Job, r)
+	return m.house.EndSet(ctx, a, objects.Job, r)
 }
 
 // cancel is an update of a job; it can be nothing else.

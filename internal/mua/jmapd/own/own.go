@@ -92,26 +92,6 @@ func (m *Methods) States(ctx context.Context, a *access.Account) (map[string]str
 	return all, nil
 }
 
-// begin starts a /set: its result with the state before, stateMismatch where the client
-// had asked for another one (RFC 8620, 5.3).
-func (m *Methods) begin(ctx context.Context, a *access.Account, kind objects.Kind, args *jmap.SetArgs) (*jmap.SetResult, error) {
-	state, err := m.house.Objects.State(ctx, a.ID(), kind)
-	if err != nil {
-		return nil, err
-	}
-	if args.IfInState != nil && *args.IfInState != state.String() {
-		return nil, jmap.ErrStateMismatch
-	}
-	return &jmap.SetResult{OldState: state.String()}, nil
-}
-
-// end puts the state after all changes into the result.
-func (m *Methods) end(ctx context.Context, a *access.Account, kind objects.Kind, r *jmap.SetResult) (*jmap.SetResult, error) {
-	state, err := m.house.Objects.State(ctx, a.ID(), kind)
-	r.NewState = state.String()
-	return r, err
-}
-
 // setError turns an error about one object into what the client is told; any other error
 // stays one.
 func setError(err error) (*jmap.SetError, error) {

@@ -107,7 +107,7 @@ func (m *Methods) setSettings(ctx context.Context, c *jmap.Call, args *jmap.SetA
 	if err != nil {
 		return nil, err
 	}
-	r, err := m.begin(ctx, a, objects.Setting, args)
+	r, err := m.house.BeginSet(ctx, a, objects.Setting, args)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (m *Methods) setSettings(ctx context.Context, c *jmap.Call, args *jmap.SetA
 			r.NotDestroy(id, notFound())
 		}
 	}
-	return m.end(ctx, a, objects.Setting, r)
+	return m.house.EndSet(ctx, a, objects.Setting, r)
 }
 
 // updateSettings changes settings, values and seconds in one commit. The object is written

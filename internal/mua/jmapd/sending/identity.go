@@ -102,7 +102,7 @@ func (m *Methods) setIdentities(ctx context.Context, c *jmap.Call, args *jmap.Se
 	if err != nil {
 		return nil, err
 	}
-	r, err := m.begin(ctx, a, objects.Identity, args)
+	r, err := m.house.BeginSet(ctx, a, objects.Identity, args)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (m *Methods) setIdentities(ctx context.Context, c *jmap.Call, args *jmap.Se
 			r.Destroyed = append(r.Destroyed, id)
 		}
 	}
-	return m.end(ctx, a, objects.Identity, r)
+	return m.house.EndSet(ctx, a, objects.Identity, r)
 }
 
 // createIdentity makes an identity.

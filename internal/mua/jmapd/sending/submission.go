@@ -137,7 +137,7 @@ func (m *Methods) setSubmissions(ctx context.Context, c *jmap.Call, args *jmap.S
 	if err != nil {
 		return nil, err
 	}
-	r, err := m.begin(ctx, a, objects.Submission, args)
+	r, err := m.house.BeginSet(ctx, a, objects.Submission, args)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (m *Methods) setSubmissions(ctx context.Context, c *jmap.Call, args *jmap.S
 			r.Destroyed = append(r.Destroyed, id)
 		}
 	}
-	if r, err = m.end(ctx, a, objects.Submission, r); err != nil {
+	if r, err = m.house.EndSet(ctx, a, objects.Submission, r); err != nil {
 		return nil, err
 	}
 	return r, m.afterwards(ctx, c, a, after)

@@ -105,7 +105,7 @@ func (m *Methods) setVacation(ctx context.Context, c *jmap.Call, args *jmap.SetA
 	if err != nil {
 		return nil, err
 	}
-	r, err := m.begin(ctx, a, objects.Vacation, args)
+	r, err := m.house.BeginSet(ctx, a, objects.Vacation, args)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (m *Methods) setVacation(ctx context.Context, c *jmap.Call, args *jmap.SetA
 			r.NotDestroy(id, jmap.NewSetError(jmap.SetNotFound, "no such object"))
 		}
 	}
-	return m.end(ctx, a, objects.Vacation, r)
+	return m.house.EndSet(ctx, a, objects.Vacation, r)
 }
 
 // updateVacation changes the response, and in the same commit the script that gives it.
